@@ -1,0 +1,167 @@
+"""What can be asked of the server: the narrow waist that every door, and every client, speaks.
+
+A command is plain data. The values in it are already in range: a door that cannot build a command answers its own
+client with the `InvalidValue` it got. Ids are the 16 bytes of a UUID, names are ASCII bytes, times are milliseconds.
+"""
+
+from workq.record import Record
+from workq.values import JobSpec
+
+
+class Command(Record):
+    """Base of all commands."""
+
+    __slots__ = ()
+
+
+class Add(Command):
+    """Create a job that is ready at once. Replies: `Ok`, `Refused`."""
+
+    __match_args__ = ("job_id", "spec", "payload")
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes, spec: JobSpec, payload: bytes) -> None:
+        self.job_id = job_id
+        self.spec = spec
+        self.payload = payload
+
+
+class Schedule(Command):
+    """Create a job that is ready at `run_at_ms` (Unix time). Replies: `Ok`, `Refused`."""
+
+    __match_args__ = ("job_id", "spec", "run_at_ms", "payload")
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes, spec: JobSpec, run_at_ms: int, payload: bytes) -> None:
+        self.job_id = job_id
+        self.spec = spec
+        self.run_at_ms = run_at_ms
+        self.payload = payload
+
+
+class Run(Command):
+    """Create a foreground job and wait for its result. Replies: `JobResult`, `TimedOut`, `NotFound`, `Refused`."""
+
+    __match_args__ = ("job_id", "spec", "wait_ms", "payload")
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes, spec: JobSpec, wait_ms: int, payload: bytes) -> None:
+        self.job_id = job_id
+        self.spec = spec
+        self.wait_ms = wait_ms
+        self.payload = payload
+
+
+class Lease(Command):
+    """Take the best ready job of one of `names`, waiting for one. Replies: `LeasedJob`, `TimedOut`."""
+
+    __match_args__ = ("names", "wait_ms")
+    __slots__ = __match_args__
+
+    def __init__(self, names: tuple[bytes, ...], wait_ms: int) -> None:
+        self.names = names
+        self.wait_ms = wait_ms
+
+
+class Complete(Command):
+    """Finish a job with success. Replies: `Ok`, `NotFound`, `Refused`."""
+
+    __match_args__ = ("job_id", "result")
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes, result: bytes) -> None:
+        self.job_id = job_id
+        self.result = result
+
+
+class Fail(Command):
+    """Finish an attempt, or the job, without success. Replies: `Ok`, `NotFound`, `Refused`."""
+
+    __match_args__ = ("job_id", "result")
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes, result: bytes) -> None:
+        self.job_id = job_id
+        self.result = result
+
+
+class Result(Command):
+    """Read a job's result, waiting for it. Replies: `JobResult`, `TimedOut`, `NotFound`."""
+
+    __match_args__ = ("job_id", "wait_ms")
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes, wait_ms: int) -> None:
+        self.job_id = job_id
+        self.wait_ms = wait_ms
+
+
+class Delete(Command):
+    """Remove a job in whatever state it is. Replies: `Ok`, `NotFound`."""
+
+    __match_args__ = ("job_id",)
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes) -> None:
+        self.job_id = job_id
+
+
+class InspectServer(Command):
+    """Ask for the server's figures. Reply: `ServerInfo`."""
+
+    __slots__ = ()
+
+
+class InspectQueue(Command):
+    """Ask for one queue's figures. Replies: `Queues`, `NotFound`."""
+
+    __match_args__ = ("name",)
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+
+
+class InspectQueues(Command):
+    """List queues by name. Reply: `Queues`."""
+
+    __match_args__ = ("cursor", "limit")
+    __slots__ = __match_args__
+
+    def __init__(self, cursor: int, limit: int) -> None:
+        self.cursor = cursor
+        self.limit = limit
+
+
+class InspectJob(Command):
+    """Ask for one job. Replies: `Jobs`, `NotFound`."""
+
+    __match_args__ = ("job_id",)
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes) -> None:
+        self.job_id = job_id
+
+
+class InspectJobs(Command):
+    """List the ready jobs of a queue in the order of their lease. Replies: `Jobs`, `NotFound`."""
+
+    __match_args__ = ("name", "cursor", "limit")
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
+        self.name = name
+        self.cursor = cursor
+        self.limit = limit
+
+
+class InspectScheduledJobs(Command):
+    """List the jobs of a queue that wait for their time. Replies: `Jobs`, `NotFound`."""
+
+    __match_args__ = ("name", "cursor", "limit")
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
+        self.name = name
+        self.cursor = cursor
+        self.limit = limit

@@ -1,0 +1,348 @@
+"""The rules. A command comes in, is checked against the state, and becomes events; a reply goes out.
+
+The engine is deterministic: the same commands at the same times, with the same seed, give the same events and
+replies. It reads no clock and does no I/O. Every change of state is an event that `_commit` applies and keeps for the
+log; waiters are the one thing it holds that is not in the log, because they end with their connections.
+"""
+
+from collections.abc import Iterable
+from random import Random
+from typing import Final
+
+from workq import commands as c
+from workq.engine import inspect
+from workq.engine.events import (
+    Added,
+    Completed,
+    Deleted,
+    Due,
+    Event,
+    Exhausted,
+    Expired,
+    Failed,
+    FailedOnce,
+    Leased,
+    Returned,
+)
+from workq.engine.job import COMPLETED, LEASED, READY, Job
+from workq.engine.state import State
+from workq.engine.timers import TimerWheel
+from workq.engine.waiters import LeaseWaiter, OnReply, ResultWaiter, RunWaiter, Waiter
+from workq.replies import (
+    DUPLICATE_JOB,
+    DUPLICATE_RESULT,
+    NOT_FOUND,
+    OK,
+    TIMED_OUT,
+    JobResult,
+    LeasedJob,
+    Refused,
+    Reply,
+)
+from workq.values import JobSpec
+
+# Deadlines worked off in one go; what is left is due at once, after others had their turn.
+TICK_STEPS: Final = 1000
+
+
+def _wait_ends_ms(waiter: Waiter) -> int:
+    return waiter.deadline_ms
+
+
+class Engine:
+    """The state machine behind every door.
+
+    Call `execute`, `cancel` and `tick` with a time that never goes back. After each, `events` holds what happened, in
+    order, for the log; the caller empties it. `next_ms()` says when `tick` has something to do.
+    """
+
+    __slots__ = ("state", "events", "_waits", "_watchers", "_random")
+
+    def __init__(self, now_ms: int, seed: int = 0) -> None:
+        self.state = State(now_ms)
+        self.events: list[Event] = []
+        self._waits: TimerWheel[Waiter] = TimerWheel(_wait_ends_ms, now_ms)
+        self._watchers: dict[bytes, dict[ResultWaiter, None]] = {}
+        self._random = Random(seed)
+
+    # -- the caller's side ---------------------------------------------------------------------------------------
+
+    def execute(self, command: c.Command, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+        """Do `command`; everything due by `now_ms` has happened before.
+
+        Returns its reply, or the waiter that will give the reply to `on_reply` later, from within another call. The
+        replies of other clients' waiters are given to them before this returns.
+        """
+        if now_ms >= self.next_ms():
+            self.tick(now_ms)
+        # In the order of their frequency; a dict of methods would be slower, compiled and not.
+        if isinstance(command, c.Lease):
+            return self._lease(command, now_ms, on_reply)
+        if isinstance(command, c.Complete):
+            return self._complete(command, now_ms)
+        if isinstance(command, c.Add):
+            return self._add(command, now_ms)
+        if isinstance(command, c.Result):
+            return self._result(command, now_ms, on_reply)
+        if isinstance(command, c.Run):
+            return self._run(command, now_ms, on_reply)
+        if isinstance(command, c.Schedule):
+            return self._schedule(command, now_ms)
+        if isinstance(command, c.Fail):
+            return self._fail(command, now_ms)
+        if isinstance(command, c.Delete):
+            return self._delete(command)
+        return inspect.answer(self.state, command)
+
+    def cancel(self, waiter: Waiter) -> None:
+        """Forget `waiter`, whose client is gone. A foreground job that no worker holds goes with its client."""
+        if waiter.done:
+            return
+        self._end_wait(waiter)
+        if isinstance(waiter, RunWaiter) and waiter.job.state != LEASED:
+            self._remove(waiter.job)
+
+    def tick(self, now_ms: int) -> None:
+        """Let what is due by `now_ms` happen, up to a bounded amount of work; `next_ms()` tells whether that was all."""
+        steps = TICK_STEPS
+        # Expiries go first, so that nobody is handed a job whose life is over; waits go last, so that a job which
+        # becomes ready in the last millisecond of somebody's wait still reaches them.
+        expiries = self.state.expiries
+        while expiries.next_ms <= now_ms and steps > 0:
+            steps -= 1
+            expired = expiries.step(now_ms)
+            if expired is not None:
+                self._expire(expired)
+        deadlines = self.state.deadlines
+        while deadlines.next_ms <= now_ms and steps > 0:
+            steps -= 1
+            job = deadlines.step(now_ms)
+            if job is None:
+                continue
+            if job.state == LEASED:
+                self._end_lease(job, now_ms)
+            else:
+                self._commit(job, Due(job.job_id))
+                self._offer(job, now_ms)
+        while self._waits.next_ms <= now_ms and steps > 0:
+            steps -= 1
+            waiter = self._waits.step(now_ms)
+            if waiter is not None:
+                self._time_out(waiter)
+
+    def next_ms(self) -> int:
+        """The time by which `tick` must be called: never after the next deadline; `NEVER_MS` if there is none."""
+        state = self.state
+        next_ms = state.expiries.next_ms
+        if state.deadlines.next_ms < next_ms:
+            next_ms = state.deadlines.next_ms
+        if self._waits.next_ms < next_ms:
+            next_ms = self._waits.next_ms
+        return next_ms
+
+    # -- commands ------------------------------------------------------------------------------------------------
+
+    def _add(self, command: c.Add, now_ms: int) -> Reply:
+        if command.job_id in self.state.jobs:
+            return DUPLICATE_JOB
+        self._create(command.job_id, command.spec, command.payload, now_ms, 0)
+        return OK
+
+    def _schedule(self, command: c.Schedule, now_ms: int) -> Reply:
+        if command.run_at_ms + command.spec.ttl_ms <= now_ms:
+            return Refused("Invalid Time: time and TTL together are in the past")
+        if command.job_id in self.state.jobs:
+            return DUPLICATE_JOB
+        self._create(command.job_id, command.spec, command.payload, now_ms, command.run_at_ms)
+        return OK
+
+    def _run(self, command: c.Run, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+        if command.job_id in self.state.jobs:
+            return DUPLICATE_JOB
+        job = self._insert(command.job_id, command.spec, command.payload, now_ms, 0)
+        waiter = RunWaiter(on_reply, now_ms + command.wait_ms, job)
+        self._watch(waiter)
+        self._offer(job, now_ms)
+        if command.wait_ms == 0 and job.state != LEASED:
+            self._end_wait(waiter)
+            self._remove(job)
+            return TIMED_OUT
+        return waiter
+
+    def _lease(self, command: c.Lease, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+        names = command.names
+        if len(names) == 1:
+            queue = self.state.queue(names[0])
+            job = queue.first_ready()
+            if job is not None:
+                return self._grant(job, now_ms)
+            queues = [queue]
+        else:
+            queues = [self.state.queue(name) for name in dict.fromkeys(names)]
+            ready = [queue for queue in queues if queue.counts[READY]]
+            if ready:
+                job = self._random.choice(ready).first_ready()
+                assert job is not None
+                return self._grant(job, now_ms)
+        if command.wait_ms == 0:
+            return TIMED_OUT
+        waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues)
+        for queue in queues:
+            queue.leasers[waiter] = None
+        self._waits.add(waiter, waiter.deadline_ms)
+        return waiter
+
+    def _complete(self, command: c.Complete, now_ms: int) -> Reply:
+        job = self.state.jobs.get(command.job_id)
+        if job is None:
+            return NOT_FOUND
+        if job.finished():
+            return DUPLICATE_RESULT
+        self._commit(job, Completed(command.job_id, command.result, now_ms))
+        self._announce(job)
+        return OK
+
+    def _fail(self, command: c.Fail, now_ms: int) -> Reply:
+        job = self.state.jobs.get(command.job_id)
+        if job is None:
+            return NOT_FOUND
+        if job.finished():
+            return DUPLICATE_RESULT
+        spec = job.spec
+        if job.fails + 1 >= spec.max_fails or (spec.max_attempts and job.attempts >= spec.max_attempts):
+            self._commit(job, Failed(command.job_id, command.result, now_ms))
+            self._announce(job)
+            return OK
+        was_leased = job.state == LEASED
+        self._commit(job, FailedOnce(command.job_id))
+        if was_leased:
+            self._offer(job, now_ms)
+        return OK
+
+    def _delete(self, command: c.Delete) -> Reply:
+        job = self.state.jobs.get(command.job_id)
+        if job is None:
+            return NOT_FOUND
+        self._remove(job)
+        return OK
+
+    def _result(self, command: c.Result, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+        job = self.state.jobs.get(command.job_id)
+        if job is None:
+            return NOT_FOUND
+        if job.finished():
+            return _outcome(job)
+        if command.wait_ms == 0:
+            return TIMED_OUT
+        waiter = ResultWaiter(on_reply, now_ms + command.wait_ms, job)
+        self._watch(waiter)
+        return waiter
+
+    # -- what happens by itself ----------------------------------------------------------------------------------
+
+    def _expire(self, job: Job) -> None:
+        self._commit(job, Expired(job.job_id))
+        self._answer_watchers(job, NOT_FOUND)
+
+    def _end_lease(self, job: Job, now_ms: int) -> None:
+        """The TTR of `job` ended before its worker was heard of."""
+        spec = job.spec
+        if spec.foreground and self._nobody_waits_for(job):
+            self._answer_watchers(job, TIMED_OUT)
+            self._remove(job)
+        elif spec.max_attempts and job.attempts >= spec.max_attempts:
+            self._commit(job, Exhausted(job.job_id, now_ms))
+            self._announce(job)
+        else:
+            self._commit(job, Returned(job.job_id))
+            self._offer(job, now_ms)
+
+    def _time_out(self, waiter: Waiter) -> None:
+        if isinstance(waiter, RunWaiter):
+            if waiter.job.state == LEASED:
+                waiter.overdue = True
+                return
+            self._end_wait(waiter)
+            self._remove(waiter.job)
+        else:
+            self._end_wait(waiter)
+        waiter.on_reply(TIMED_OUT)
+
+    # -- jobs ----------------------------------------------------------------------------------------------------
+
+    def _commit(self, job: Job, event: Event) -> None:
+        """Let `event` happen to `job`. Foreground jobs end with their connection, so their events are not kept."""
+        event.apply(self.state)
+        if not job.spec.foreground:
+            self.events.append(event)
+
+    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int) -> None:
+        job = self._insert(job_id, spec, payload, now_ms, scheduled_ms)
+        if job.state == READY:
+            self._offer(job, now_ms)
+
+    def _insert(self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int) -> Job:
+        job = Job(job_id, spec, payload, now_ms, scheduled_ms, self.state.next_seq)
+        self._commit(job, Added(job))
+        return job
+
+    def _offer(self, job: Job, now_ms: int) -> None:
+        """`job` has just become ready: if somebody waits for its queue, the one who waits longest gets the best job."""
+        queue = self.state.queues[job.spec.name]
+        if not queue.leasers:
+            return
+        waiter = next(iter(queue.leasers))
+        best = queue.first_ready()
+        assert best is not None
+        self._end_wait(waiter)
+        waiter.on_reply(self._grant(best, now_ms))
+
+    def _grant(self, job: Job, now_ms: int) -> LeasedJob:
+        self._commit(job, Leased(job.job_id, now_ms))
+        spec = job.spec
+        return LeasedJob(job.job_id, spec.name, spec.ttr_ms, job.payload)
+
+    def _remove(self, job: Job) -> None:
+        self._commit(job, Deleted(job.job_id))
+        self._answer_watchers(job, NOT_FOUND)
+
+    # -- waiters -------------------------------------------------------------------------------------------------
+
+    def _watch(self, waiter: ResultWaiter) -> None:
+        self._watchers.setdefault(waiter.job.job_id, {})[waiter] = None
+        self._waits.add(waiter, waiter.deadline_ms)
+
+    def _end_wait(self, waiter: Waiter) -> None:
+        """Forget `waiter` everywhere, so that nothing can be given to it."""
+        waiter.done = True
+        self._waits.remove(waiter, waiter.deadline_ms)
+        if isinstance(waiter, LeaseWaiter):
+            for queue in waiter.queues:
+                del queue.leasers[waiter]
+        elif isinstance(waiter, ResultWaiter):
+            job_id = waiter.job.job_id
+            watchers = self._watchers[job_id]
+            del watchers[waiter]
+            if not watchers:
+                del self._watchers[job_id]
+
+    def _announce(self, job: Job) -> None:
+        """`job` has just finished: tell everybody who waits for its result. A foreground job is then over."""
+        if job.job_id in self._watchers:
+            self._answer_watchers(job, _outcome(job))
+        if job.spec.foreground:
+            self._remove(job)
+
+    def _answer_watchers(self, job: Job, reply: Reply) -> None:
+        for waiter in list(self._watchers.get(job.job_id, ())):
+            self._end_wait(waiter)
+            waiter.on_reply(reply)
+
+    def _nobody_waits_for(self, job: Job) -> bool:
+        """Whether the client of a foreground job is gone, or waits only because a worker holds the job."""
+        watchers: Iterable[ResultWaiter] = self._watchers.get(job.job_id, ())
+        return not any([isinstance(waiter, RunWaiter) and not waiter.overdue for waiter in watchers])
+
+
+def _outcome(job: Job) -> JobResult:
+    return JobResult(job.job_id, job.state == COMPLETED, job.result or b"")

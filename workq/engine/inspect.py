@@ -1,0 +1,65 @@
+"""The read-only view of the state that `inspect` gives."""
+
+from workq import commands as c
+from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Job
+from workq.engine.queue import Queue
+from workq.engine.state import State
+from workq.replies import NOT_FOUND, JobInfo, Jobs, QueueInfo, Queues, Reply
+
+
+def answer(state: State, command: c.Command) -> Reply:
+    """The reply to an inspect command."""
+    if isinstance(command, c.InspectJob):
+        job = state.jobs.get(command.job_id)
+        return NOT_FOUND if job is None else Jobs([_job_info(job)])
+    if isinstance(command, c.InspectQueue):
+        queue = state.queues.get(command.name)
+        return NOT_FOUND if queue is None else Queues([_queue_info(queue)])
+    if isinstance(command, c.InspectQueues):
+        names = sorted(state.queues)[command.cursor : command.cursor + command.limit]
+        return Queues([_queue_info(state.queues[name]) for name in names])
+    if isinstance(command, c.InspectJobs):
+        queue = state.queues.get(command.name)
+        if queue is None:
+            return NOT_FOUND
+        return Jobs([_job_info(job) for job in queue.ready_jobs(command.cursor, command.limit)])
+    if isinstance(command, c.InspectScheduledJobs):
+        queue = state.queues.get(command.name)
+        if queue is None:
+            return NOT_FOUND
+        return Jobs([_job_info(job) for job in queue.scheduled_jobs(command.cursor, command.limit)])
+    raise TypeError(f"the engine does not know {type(command).__name__}")
+
+
+def _queue_info(queue: Queue) -> QueueInfo:
+    return QueueInfo(queue.name, queue.counts[READY], queue.counts[SCHEDULED])
+
+
+def _job_info(job: Job) -> JobInfo:
+    spec = job.spec
+    return JobInfo(
+        job.job_id,
+        spec.name,
+        spec.ttr_ms,
+        spec.ttl_ms,
+        job.payload,
+        spec.max_attempts,
+        job.attempts,
+        spec.max_fails,
+        job.fails,
+        spec.priority,
+        _wire_state(job),
+        job.created_ms,
+        job.scheduled_ms,
+    )
+
+
+def _wire_state(job: Job) -> int:
+    """The number of a job's state as `inspect job` has always shown it."""
+    if job.state == LEASED:
+        return 4
+    if job.state == COMPLETED:
+        return 1
+    if job.state == FAILED:
+        return 2
+    return 3 if job.attempts or job.fails else 0

@@ -1,0 +1,83 @@
+"""A job and the states it moves through."""
+
+from typing import Final
+
+from workq.values import JobSpec
+
+SCHEDULED: Final = 0
+READY: Final = 1
+LEASED: Final = 2
+COMPLETED: Final = 3
+FAILED: Final = 4
+GONE: Final = 5
+
+STATE_NAMES: Final = ("scheduled", "ready", "leased", "completed", "failed", "gone")
+
+# The one table of the life of a job: from a state (the key) a job may move to these. The picture in ARCHITECTURE.md
+# is tested against it.
+TRANSITIONS: Final[dict[int, frozenset[int]]] = {
+    SCHEDULED: frozenset((READY, COMPLETED, FAILED, GONE)),
+    READY: frozenset((LEASED, COMPLETED, FAILED, GONE)),
+    LEASED: frozenset((READY, COMPLETED, FAILED, GONE)),
+    COMPLETED: frozenset((GONE,)),
+    FAILED: frozenset((GONE,)),
+    GONE: frozenset(),
+}
+
+# 146 million years: a deadline nobody will see, small enough for a machine word.
+NEVER_MS: Final = 2**62
+
+
+class Job:
+    """One job. Only `State` changes it, and only by applying an event.
+
+    job_id        16 bytes
+    seq           order of creation, unique
+    created_ms    Unix time of creation
+    scheduled_ms  the time it was scheduled for, 0 when it was added without one
+    deadline_ms   LEASED: end of the TTR; SCHEDULED: when it becomes ready; otherwise without meaning
+    result        what `complete` or the final `fail` said; None before that
+    """
+
+    __slots__ = (
+        "job_id",
+        "spec",
+        "payload",
+        "created_ms",
+        "scheduled_ms",
+        "seq",
+        "state",
+        "attempts",
+        "fails",
+        "deadline_ms",
+        "result",
+    )
+
+    def __init__(
+        self, job_id: bytes, spec: JobSpec, payload: bytes, created_ms: int, scheduled_ms: int, seq: int
+    ) -> None:
+        self.job_id = job_id
+        self.spec = spec
+        self.payload = payload
+        self.created_ms = created_ms
+        self.scheduled_ms = scheduled_ms
+        self.seq = seq
+        self.state = GONE
+        self.attempts = 0
+        self.fails = 0
+        self.deadline_ms = 0
+        self.result: bytes | None = None
+
+    def expires_ms(self) -> int:
+        """When the TTL ends, counted from the scheduled time if there is one."""
+        ttl_ms = self.spec.ttl_ms
+        if ttl_ms == 0 or ttl_ms >= NEVER_MS:
+            return NEVER_MS
+        return (self.scheduled_ms or self.created_ms) + ttl_ms
+
+    def finished(self) -> bool:
+        """Whether there is a result to read."""
+        return self.state == COMPLETED or self.state == FAILED
+
+    def __repr__(self) -> str:
+        return f"<Job {self.job_id.hex()} {self.spec.name.decode()} {STATE_NAMES[self.state]}>"

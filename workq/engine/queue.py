@@ -1,0 +1,160 @@
+"""A queue: the jobs of one name, in the order they will be leased."""
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from sortedcontainers import SortedDict
+
+from workq.engine.job import READY, STATE_NAMES, Job
+
+if TYPE_CHECKING:
+    from workq.engine.waiters import LeaseWaiter
+
+# Below this many dead entries a level is not worth tidying.
+_TIDY_ENTRIES: Final = 64
+
+
+class Level:
+    """The ready jobs of one priority.
+
+    Order: jobs that were never scheduled by creation, then scheduled ones by their time. New jobs arrive in that order
+    and wait in `fresh`; a job that comes back, or whose scheduled time came, finds its place in the heap `placed`.
+
+    A job's place never changes, so entries need not be removed when their job is: an entry counts while its job is
+    ready, and a job that becomes ready again stands where it should, once or twice. `tidy` bounds the dead ones.
+    """
+
+    __slots__ = ("live", "fresh", "placed")
+
+    def __init__(self) -> None:
+        self.live = 0
+        self.fresh: deque[Job] = deque()
+        self.placed: list[tuple[int, int, Job]] = []
+
+    def push(self, job: Job) -> None:
+        self.live += 1
+        fresh = self.fresh
+        if job.scheduled_ms == 0 and (not fresh or fresh[-1].seq < job.seq):
+            fresh.append(job)
+        else:
+            heapq.heappush(self.placed, (job.scheduled_ms, job.seq, job))
+
+    def first(self) -> Job:
+        """The job to lease next. There must be one (`live`)."""
+        fresh = self.fresh
+        while fresh and fresh[0].state != READY:
+            fresh.popleft()
+        placed = self.placed
+        if not placed:
+            return fresh[0]
+        while placed and placed[0][2].state != READY:
+            heapq.heappop(placed)
+        if not fresh or (placed and placed[0][0] == 0 and placed[0][1] < fresh[0].seq):
+            return placed[0][2]
+        return fresh[0]
+
+    def drop(self, job: Job) -> None:
+        """Forget `job`, which is about to stop being ready."""
+        self.live -= 1
+        if self.fresh and self.fresh[0] is job:
+            self.fresh.popleft()
+        elif self.placed and self.placed[0][2] is job:
+            heapq.heappop(self.placed)
+        elif len(self.fresh) + len(self.placed) > 2 * self.live + _TIDY_ENTRIES:
+            self.tidy(job)
+
+    def tidy(self, gone: Job) -> None:
+        """Remove dead entries; `gone` counts as dead."""
+        self.fresh = deque([job for job in self.fresh if job.state == READY and job is not gone])
+        if self.placed:
+            entries = {
+                seq: (time, seq, job) for time, seq, job in self.placed if job.state == READY and job is not gone
+            }
+            self.placed = sorted(entries.values())
+
+    def __iter__(self) -> Iterator[Job]:
+        """The ready jobs in order, each once."""
+        fresh = ((0, job.seq, job) for job in self.fresh if job.state == READY)
+        placed = sorted([entry for entry in self.placed if entry[2].state == READY])
+        last_seq = -1
+        for _, seq, job in heapq.merge(fresh, placed):
+            if seq != last_seq:
+                yield job
+            last_seq = seq
+
+
+class Queue:
+    """The jobs of one name.
+
+    counts   jobs by state, indexed by the state's number
+    leasers  who waits for a job of this queue, longest first
+    """
+
+    __slots__ = ("name", "counts", "leasers", "_scheduled", "_levels", "_priorities")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.counts = [0] * len(STATE_NAMES)
+        self.leasers: OrderedDict[LeaseWaiter, None] = OrderedDict()
+        self._scheduled: SortedDict[tuple[int, int, int], Job] | None = None  # most queues never need it
+        self._levels: dict[int, Level] = {}
+        self._priorities: list[int] = []  # a heap of the negated keys of _levels
+
+    def push_ready(self, job: Job) -> None:
+        """Put a job that becomes ready in its place."""
+        priority = job.spec.priority
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = Level()
+            heapq.heappush(self._priorities, -priority)
+        level.push(job)
+
+    def drop_ready(self, job: Job) -> None:
+        """Forget a job that is about to stop being ready."""
+        self._levels[job.spec.priority].drop(job)
+
+    def first_ready(self) -> Job | None:
+        """The job to lease next: highest priority, then the order of `Level`."""
+        priorities = self._priorities
+        while priorities:
+            level = self._levels[-priorities[0]]
+            if level.live:
+                return level.first()
+            if len(priorities) == 1:
+                break  # kept: the next job will most likely have the same priority
+            del self._levels[-heapq.heappop(priorities)]
+        return None
+
+    def ready_jobs(self, cursor: int, limit: int) -> list[Job]:
+        """A page of the ready jobs in lease order."""
+        page: list[Job] = []
+        for priority in sorted(self._priorities):
+            level = self._levels[-priority]
+            if cursor >= level.live:
+                cursor -= level.live
+                continue
+            page.extend(islice(level, cursor, cursor + limit - len(page)))
+            cursor = 0
+            if len(page) == limit:
+                break
+        return page
+
+    def push_scheduled(self, job: Job) -> None:
+        """Put a job among those that wait for their time."""
+        if self._scheduled is None:
+            self._scheduled = SortedDict()
+        self._scheduled[-job.spec.priority, job.scheduled_ms, job.seq] = job
+
+    def drop_scheduled(self, job: Job) -> None:
+        """Forget a job that is about to stop being scheduled."""
+        assert self._scheduled is not None
+        del self._scheduled[-job.spec.priority, job.scheduled_ms, job.seq]
+
+    def scheduled_jobs(self, cursor: int, limit: int) -> list[Job]:
+        """A page of the scheduled jobs, in the order they would be leased."""
+        if self._scheduled is None:
+            return []
+        return list(self._scheduled.values()[cursor : cursor + limit])

@@ -1,0 +1,97 @@
+"""All that the server remembers about jobs. Events change it (`events.py`), the engine reads it."""
+
+from typing import Final
+
+from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Job
+from workq.engine.queue import Queue
+from workq.engine.timers import TimerWheel
+
+# TRANSITIONS as bits, for the hot path: bit t of _MAY_MOVE[s] is set when s may become t.
+_MAY_MOVE: Final[list[int]] = [sum([1 << to for to in TRANSITIONS[state]]) for state in range(len(STATE_NAMES))]
+
+
+class ImpossibleMove(RuntimeError):
+    """An event asked for a transition that the table of the life of a job does not have."""
+
+
+def _expires_ms(job: Job) -> int:
+    return job.expires_ms()
+
+
+def _deadline_ms(job: Job) -> int:
+    return job.deadline_ms
+
+
+class State:
+    """Jobs, their queues and their deadlines.
+
+    jobs          every job that exists, by id
+    queues        every queue ever used, by name
+    expiries      the end of each job's TTL
+    deadlines     the end of each lease, and the time of each scheduled job
+    next_seq      the `seq` of the next job
+    evicted_jobs  jobs whose TTL ended before they did
+    """
+
+    __slots__ = ("jobs", "queues", "expiries", "deadlines", "next_seq", "evicted_jobs")
+
+    def __init__(self, now_ms: int) -> None:
+        self.jobs: dict[bytes, Job] = {}
+        self.queues: dict[bytes, Queue] = {}
+        self.expiries: TimerWheel[Job] = TimerWheel(_expires_ms, now_ms)
+        self.deadlines: TimerWheel[Job] = TimerWheel(_deadline_ms, now_ms)
+        self.next_seq = 1
+        self.evicted_jobs = 0
+
+    def queue(self, name: bytes) -> Queue:
+        """The queue `name`, made at its first use."""
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = Queue(name)
+        return queue
+
+    def insert(self, job: Job) -> None:
+        """Begin a job's life: scheduled if its time lies ahead of its creation, ready otherwise."""
+        self.jobs[job.job_id] = job
+        if job.seq >= self.next_seq:
+            self.next_seq = job.seq + 1
+        expires_ms = job.expires_ms()
+        if expires_ms != NEVER_MS:
+            self.expiries.add(job, expires_ms)
+        self._enter(job, SCHEDULED if job.scheduled_ms > job.created_ms else READY, job.scheduled_ms)
+
+    def move(self, job: Job, to: int, deadline_ms: int = 0) -> None:
+        """Move `job` to the state `to`; `deadline_ms` goes with LEASED and SCHEDULED. The only place that does."""
+        state = job.state
+        if not _MAY_MOVE[state] >> to & 1:
+            raise ImpossibleMove(f"{job!r} cannot become {STATE_NAMES[to]}")
+        queue = self.queue(job.spec.name)
+        queue.counts[state] -= 1
+        if state == READY:
+            queue.drop_ready(job)
+        elif state == LEASED:
+            self.deadlines.remove(job, job.deadline_ms)
+        elif state == SCHEDULED:
+            queue.drop_scheduled(job)
+            self.deadlines.remove(job, job.deadline_ms)
+        self._enter(job, to, deadline_ms)
+
+    def _enter(self, job: Job, to: int, deadline_ms: int) -> None:
+        job.state = to
+        if to == GONE:
+            del self.jobs[job.job_id]
+            expires_ms = job.expires_ms()
+            if expires_ms != NEVER_MS:
+                self.expiries.remove(job, expires_ms)
+            return
+        queue = self.queue(job.spec.name)
+        queue.counts[to] += 1
+        if to == READY:
+            queue.push_ready(job)
+        elif to == LEASED:
+            job.deadline_ms = deadline_ms
+            self.deadlines.add(job, deadline_ms)
+        elif to == SCHEDULED:
+            job.deadline_ms = deadline_ms
+            queue.push_scheduled(job)
+            self.deadlines.add(job, deadline_ms)

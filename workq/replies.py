@@ -1,0 +1,180 @@
+"""What the server answers: plain data, the same for every door and every client."""
+
+from typing import Final
+
+from workq.record import Record
+
+
+class Reply(Record):
+    """Base of all replies."""
+
+    __slots__ = ()
+
+
+class Ok(Reply):
+    """Done, and as durable as the server's sync policy promises."""
+
+    __slots__ = ()
+
+
+class TimedOut(Reply):
+    """The wait ended without what was waited for."""
+
+    __slots__ = ()
+
+
+class NotFound(Reply):
+    """There is no such job or queue."""
+
+    __slots__ = ()
+
+
+class Refused(Reply):
+    """The client's mistake (`-CLIENT-ERROR`); `text` says what is wrong and what is allowed."""
+
+    __match_args__ = ("text",)
+    __slots__ = __match_args__
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Unavailable(Reply):
+    """The server cannot do it now (`-SERVER-ERROR`); `text` says why."""
+
+    __match_args__ = ("text",)
+    __slots__ = __match_args__
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class LeasedJob(Reply):
+    """A job handed to a worker, who has `ttr_ms` from now to finish it."""
+
+    __match_args__ = ("job_id", "name", "ttr_ms", "payload")
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes, name: bytes, ttr_ms: int, payload: bytes) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.ttr_ms = ttr_ms
+        self.payload = payload
+
+
+class JobResult(Reply):
+    """The outcome of a job: `success` after `complete`, not after `fail` or when its attempts were used up."""
+
+    __match_args__ = ("job_id", "success", "result")
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes, success: bool, result: bytes) -> None:
+        self.job_id = job_id
+        self.success = success
+        self.result = result
+
+
+class ServerInfo(Reply):
+    """Figures of the whole server: connections now, jobs whose TTL ended before they did, start as Unix time."""
+
+    __match_args__ = ("active_clients", "evicted_jobs", "started_ms")
+    __slots__ = __match_args__
+
+    def __init__(self, active_clients: int, evicted_jobs: int, started_ms: int) -> None:
+        self.active_clients = active_clients
+        self.evicted_jobs = evicted_jobs
+        self.started_ms = started_ms
+
+
+class QueueInfo(Record):
+    """Figures of one queue."""
+
+    __match_args__ = ("name", "ready_len", "scheduled_len")
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes, ready_len: int, scheduled_len: int) -> None:
+        self.name = name
+        self.ready_len = ready_len
+        self.scheduled_len = scheduled_len
+
+
+class JobInfo(Record):
+    """A job as `inspect` shows it.
+
+    `state` is 0 new (or scheduled), 1 completed, 2 failed, 3 pending (back after an attempt), 4 leased.
+    `scheduled_ms` is 0 for a job that never had a time. Times are Unix milliseconds.
+    """
+
+    __match_args__ = (
+        "job_id",
+        "name",
+        "ttr_ms",
+        "ttl_ms",
+        "payload",
+        "max_attempts",
+        "attempts",
+        "max_fails",
+        "fails",
+        "priority",
+        "state",
+        "created_ms",
+        "scheduled_ms",
+    )
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        job_id: bytes,
+        name: bytes,
+        ttr_ms: int,
+        ttl_ms: int,
+        payload: bytes,
+        max_attempts: int,
+        attempts: int,
+        max_fails: int,
+        fails: int,
+        priority: int,
+        state: int,
+        created_ms: int,
+        scheduled_ms: int,
+    ) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.ttr_ms = ttr_ms
+        self.ttl_ms = ttl_ms
+        self.payload = payload
+        self.max_attempts = max_attempts
+        self.attempts = attempts
+        self.max_fails = max_fails
+        self.fails = fails
+        self.priority = priority
+        self.state = state
+        self.created_ms = created_ms
+        self.scheduled_ms = scheduled_ms
+
+
+class Queues(Reply):
+    """A page of queues."""
+
+    __match_args__ = ("queues",)
+    __slots__ = __match_args__
+
+    def __init__(self, queues: list[QueueInfo]) -> None:
+        self.queues = queues
+
+
+class Jobs(Reply):
+    """A page of jobs."""
+
+    __match_args__ = ("jobs",)
+    __slots__ = __match_args__
+
+    def __init__(self, jobs: list[JobInfo]) -> None:
+        self.jobs = jobs
+
+
+OK: Final = Ok()
+TIMED_OUT: Final = TimedOut()
+NOT_FOUND: Final = NotFound()
+DUPLICATE_JOB: Final = Refused("Duplicate job")
+DUPLICATE_RESULT: Final = Refused("Duplicate result")
