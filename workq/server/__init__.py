@@ -1,0 +1,1 @@
+"""The server process: its settings, its start, its stop."""
