@@ -89,10 +89,11 @@ class JobSpec(Record):
     priority      higher is leased first
     max_attempts  leases allowed, 0 for no limit
     max_fails     the fail that is final; 0 and 1 both mean the first
+    foreground    whether the job belongs to the connection that waits for it (`run`)
     """
 
     __match_args__ = ("name", "ttr_ms", "ttl_ms", "priority", "max_attempts", "max_fails")
-    __slots__ = __match_args__
+    __slots__ = ("name", "ttr_ms", "ttl_ms", "priority", "max_attempts", "max_fails", "foreground")
 
     def __init__(
         self,
@@ -112,8 +113,4 @@ class JobSpec(Record):
         self.max_attempts = MAX_ATTEMPTS.check(max_attempts)
         self.max_fails = MAX_FAILS.check(max_fails)
         self.priority = PRIORITY.check(priority)
-
-    @property
-    def foreground(self) -> bool:
-        """Whether the job belongs to the connection that waits for it (`run`)."""
-        return self.ttl_ms == 0
+        self.foreground = foreground

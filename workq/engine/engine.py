@@ -68,13 +68,11 @@ class Engine:
     # -- the caller's side ---------------------------------------------------------------------------------------
 
     def execute(self, command: c.Command, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
-        """Do `command`; everything due by `now_ms` has happened before.
+        """Do `command`. What is due by `now_ms` should have happened before: see `tick`.
 
         Returns its reply, or the waiter that will give the reply to `on_reply` later, from within another call. The
         replies of other clients' waiters are given to them before this returns.
         """
-        if now_ms >= self.next_ms():
-            self.tick(now_ms)
         # In the order of their frequency; a dict of methods would be slower, compiled and not.
         if isinstance(command, c.Lease):
             return self._lease(command, now_ms, on_reply)
@@ -288,7 +286,7 @@ class Engine:
 
     def _offer(self, job: Job, now_ms: int) -> None:
         """`job` has just become ready: if somebody waits for its queue, the one who waits longest gets the best job."""
-        queue = self.state.queues[job.spec.name]
+        queue = job.queue
         if not queue.leasers:
             return
         waiter = next(iter(queue.leasers))

@@ -1,8 +1,11 @@
 """A job and the states it moves through."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from workq.values import JobSpec
+
+if TYPE_CHECKING:
+    from workq.engine.queue import Queue
 
 SCHEDULED: Final = 0
 READY: Final = 1
@@ -35,6 +38,7 @@ class Job:
     seq           order of creation, unique
     created_ms    Unix time of creation
     scheduled_ms  the time it was scheduled for, 0 when it was added without one
+    queue         the queue it is in, from the moment it is inserted into the state
     deadline_ms   LEASED: end of the TTR; SCHEDULED: when it becomes ready; otherwise without meaning
     result        what `complete` or the final `fail` said; None before that
     """
@@ -51,6 +55,7 @@ class Job:
         "fails",
         "deadline_ms",
         "result",
+        "queue",
     )
 
     def __init__(
@@ -67,6 +72,7 @@ class Job:
         self.fails = 0
         self.deadline_ms = 0
         self.result: bytes | None = None
+        self.queue: Queue
 
     def expires_ms(self) -> int:
         """When the TTL ends, counted from the scheduled time if there is one."""

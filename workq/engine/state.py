@@ -58,6 +58,7 @@ class State:
         expires_ms = job.expires_ms()
         if expires_ms != NEVER_MS:
             self.expiries.add(job, expires_ms)
+        job.queue = self.queue(job.spec.name)
         self._enter(job, SCHEDULED if job.scheduled_ms > job.created_ms else READY, job.scheduled_ms)
 
     def move(self, job: Job, to: int, deadline_ms: int = 0) -> None:
@@ -65,12 +66,12 @@ class State:
         state = job.state
         if not _MAY_MOVE[state] >> to & 1:
             raise ImpossibleMove(f"{job!r} cannot become {STATE_NAMES[to]}")
-        queue = self.queue(job.spec.name)
+        queue = job.queue
         queue.counts[state] -= 1
-        if state == READY:
-            queue.drop_ready(job)
-        elif state == LEASED:
+        if state == LEASED:
             self.deadlines.remove(job, job.deadline_ms)
+        elif state == READY:
+            queue.drop_ready(job)
         elif state == SCHEDULED:
             queue.drop_scheduled(job)
             self.deadlines.remove(job, job.deadline_ms)
@@ -78,20 +79,18 @@ class State:
 
     def _enter(self, job: Job, to: int, deadline_ms: int) -> None:
         job.state = to
-        if to == GONE:
+        job.queue.counts[to] += 1
+        if to == LEASED:
+            job.deadline_ms = deadline_ms
+            self.deadlines.add(job, deadline_ms)
+        elif to == READY:
+            job.queue.push_ready(job)
+        elif to == SCHEDULED:
+            job.deadline_ms = deadline_ms
+            job.queue.push_scheduled(job)
+            self.deadlines.add(job, deadline_ms)
+        elif to == GONE:
             del self.jobs[job.job_id]
             expires_ms = job.expires_ms()
             if expires_ms != NEVER_MS:
                 self.expiries.remove(job, expires_ms)
-            return
-        queue = self.queue(job.spec.name)
-        queue.counts[to] += 1
-        if to == READY:
-            queue.push_ready(job)
-        elif to == LEASED:
-            job.deadline_ms = deadline_ms
-            self.deadlines.add(job, deadline_ms)
-        elif to == SCHEDULED:
-            job.deadline_ms = deadline_ms
-            queue.push_scheduled(job)
-            self.deadlines.add(job, deadline_ms)

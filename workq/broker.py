@@ -1,0 +1,141 @@
+"""The engine with a clock, on an event loop: the one thing that doors talk to.
+
+A loop turn is the unit of work. Commands are executed as their bytes arrive; at the end of the turn the events of all
+of them leave together, and then the replies of all connections do. So a busy server pays for a write and a wake-up
+once per turn, not once per command.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from workq.commands import Command, InspectServer
+from workq.engine import NEVER_MS, Engine, OnReply, Waiter
+from workq.replies import Reply, ServerInfo
+
+# The longest sleep; a deadline further away is approached in steps.
+_LONGEST_SLEEP_MS = 3_600_000
+
+
+class Client(Protocol):
+    """What a door registers with the broker for each of its connections."""
+
+    def end_turn(self) -> None:
+        """The turn in which `wake` was called ends: send what there is to send."""
+
+    def shut_down(self) -> None:
+        """Close, in good order but soon."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Clock:
+    """Unix time in milliseconds that never jumps: the wall clock at the start, and monotonic time since."""
+
+    __slots__ = ("_offset_ns",)
+
+    def __init__(self) -> None:
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+
+    def now_ms(self) -> int:
+        """The time now. It never goes back."""
+        return (time.monotonic_ns() + self._offset_ns) // 1_000_000
+
+
+class Broker:
+    """Executes commands for clients and lets time pass for the engine.
+
+    Use it from the loop's thread only.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._loop = loop
+        self._turn_ms = 0  # the time of this turn; 0 between turns
+        self._awake: dict[Client, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = NEVER_MS
+        self._clients: set[Client] = set()
+        self._no_clients = asyncio.Event()
+        self._no_clients.set()
+        self._started_ms = clock.now_ms()
+
+    def clients(self) -> list[Client]:
+        """The clients that are connected."""
+        return list(self._clients)
+
+    async def wait_for_no_clients(self) -> None:
+        """Return when the last client is gone."""
+        await self._no_clients.wait()
+
+    def connect(self, client: Client) -> None:
+        """Count `client` among the active ones."""
+        self._clients.add(client)
+        self._no_clients.clear()
+
+    def disconnect(self, client: Client) -> None:
+        """`client` is gone."""
+        self._clients.discard(client)
+        self._awake.pop(client, None)
+        if not self._clients:
+            self._no_clients.set()
+
+    def execute(self, command: Command, on_reply: OnReply) -> Reply | Waiter:
+        """Execute `command`: see `Engine.execute`. Replies may leave at the end of the turn, not before (`wake`)."""
+        now_ms = self._turn_ms or self._begin_turn()
+        if isinstance(command, InspectServer):
+            return ServerInfo(len(self._clients), self._engine.state.evicted_jobs, self._started_ms)
+        return self._engine.execute(command, now_ms, on_reply)
+
+    def cancel(self, waiter: Waiter) -> None:
+        """Forget the waiter of a client that is gone."""
+        if not self._turn_ms:
+            self._begin_turn()
+        self._engine.cancel(waiter)
+
+    def wake(self, client: Client) -> None:
+        """Have `client.end_turn` called at the end of this turn."""
+        self._awake[client] = None
+        if not self._turn_ms:
+            self._begin_turn()
+
+    def close(self) -> None:
+        """Stop the timer. Nothing happens by itself any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _begin_turn(self) -> int:
+        now_ms = self._turn_ms = self._clock.now_ms()
+        self._loop.call_soon(self._end_turn)
+        if self._engine.next_ms() <= now_ms:
+            self._engine.tick(now_ms)
+        return now_ms
+
+    def _end_turn(self) -> None:
+        self._turn_ms = 0
+        self._engine.events.clear()
+        awake, self._awake = self._awake, {}
+        for client in awake:
+            client.end_turn()  # may execute commands, and so begin another turn
+        next_ms = self._engine.next_ms()
+        if next_ms < self._timer_ms:
+            self._set_timer(next_ms)
+
+    def _set_timer(self, next_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ms = next_ms
+        delay_ms = min(next_ms - self._clock.now_ms(), _LONGEST_SLEEP_MS)
+        self._timer = self._loop.call_later(max(delay_ms, 0) / 1000, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_ms = NEVER_MS
+        if not self._turn_ms:
+            self._begin_turn()
+
+

@@ -1,0 +1,536 @@
+"""The server's side of the text protocol: a pull decoder for commands, an encoder for replies.
+
+The grammar and the order of checks are those of `doc/protocol.md`. `_parse` is the whole grammar; `_FAST` recognises
+the common lines at once and leaves every line that is anything but plain to `_parse`. A test holds the two together.
+"""
+
+import re
+from binascii import unhexlify
+from collections.abc import Callable
+from typing import Final, TypeAlias, TypeVar
+
+from workq import commands as c
+from workq import replies as r
+from workq.protocol.text import ID_PATTERN, check_id, format_id, format_time, parse_id, parse_time, shown_bytes
+from workq.record import Record
+from workq.values import (
+    CURSOR,
+    LIMIT,
+    MAX_ATTEMPTS,
+    MAX_FAILS,
+    MIB,
+    NIL_ID,
+    PAYLOAD_SIZE,
+    PRIORITY,
+    RESULT_SIZE,
+    TTL,
+    TTR,
+    WAIT_TIMEOUT,
+    InvalidValue,
+    JobSpec,
+    Range,
+    check_name,
+)
+
+# A command line: room for a lease on 250 names of the longest kind.
+MAX_LINE: Final = 65_536
+# An oversized payload is read and thrown away up to here, so that the connection stays usable; beyond, it is closed.
+MAX_DRAIN: Final = 64 * MIB
+# Specs and leases remembered by their text: producers and workers repeat themselves. The bound is for the others.
+MAX_REMEMBERED: Final = 8192
+
+_FAST: Final = re.compile(
+    rb"(?:add (%b) ([A-Za-z0-9_.\-]+ [0-9]+ [0-9]+) ([0-9]{1,7})((?: -[a-z\-]+=[0-9\-]+)*)"
+    rb"|complete (%b) ([0-9]{1,7})"
+    rb"|lease ([A-Za-z0-9_.\- ]+))\r?\n" % (ID_PATTERN, ID_PATTERN)
+)
+_ADD_GROUP: Final = 4
+_COMPLETE_GROUP: Final = 6
+
+
+class Malformed(Record):
+    """Bytes that are not a command. `text` is for the client; after a `fatal` one the connection must be closed."""
+
+    __match_args__ = ("text", "fatal")
+    __slots__ = __match_args__
+
+    def __init__(self, text: str, fatal: bool = False) -> None:
+        self.text = text
+        self.fatal = fatal
+
+
+class Decoder:
+    """Turns the bytes of one connection into commands.
+
+    `feed` it with what was read, in any chunks; take commands with `next` until it returns None. Nothing is parsed in
+    `feed`, so a caller that stops calling `next` (a blocked connection) only pays for the memory: see `buffered`.
+    """
+
+    __slots__ = ("_data", "_pos", "_later", "_later_size", "_wanted", "_body", "_skip_bytes", "_skip_line")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._pos = 0
+        self._later: list[bytes] = []  # fed since, not joined to _data yet
+        self._later_size = 0
+        self._wanted = 0  # bytes that must be within reach before trying again is of use
+        self._body: _Body | None = None
+        self._skip_bytes = 0
+        self._skip_line = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        if self._pos == len(self._data) and not self._later:
+            self._data = data
+            self._pos = 0
+        else:
+            self._later.append(data)
+            self._later_size += len(data)
+
+    def buffered(self) -> int:
+        """Bytes taken and not yet returned as commands."""
+        return len(self._data) - self._pos + self._later_size
+
+    def next(self) -> c.Command | Malformed | None:
+        """The next command, or what is wrong with it; None when more bytes are needed."""
+        while True:
+            if self._body is None and not self._skip_line:
+                match = _FAST.match(self._data, self._pos)
+                if match is not None:
+                    command = self._plain(match)
+                    if command is not None:
+                        return command
+            found = self._any()
+            if found is not None or not self._join():
+                return found
+
+    def _join(self) -> bool:
+        """Bring the bytes fed since within reach. False if they are too few to be of use."""
+        missing = self._wanted - (len(self._data) - self._pos)
+        if not self._later or self._later_size < missing:
+            return False
+        self._data = b"".join([self._data[self._pos :], *self._later])
+        self._pos = 0
+        self._later.clear()
+        self._later_size = 0
+        return True
+
+    def _plain(self, match: re.Match[bytes]) -> c.Command | None:
+        """The command of a plain line; None if it needs the whole grammar, or bytes that are not here yet."""
+        group = match.lastindex
+        spec = None
+        if group == _ADD_GROUP:
+            id_text, spec_text, size_text, flags_text = match.group(1, 2, 3, 4)
+            spec = _specs.get(spec_text + flags_text if flags_text else spec_text)
+            if spec is None:
+                return None
+        elif group == _COMPLETE_GROUP:
+            id_text, size_text = match.group(5, 6)
+        else:
+            lease = _leases.get(match[7])
+            if lease is not None:
+                self._pos = match.end()
+            return lease
+        data = self._data
+        start = match.end()
+        size = int(size_text)
+        end = start + size
+        if data[end : end + 2] == b"\r\n":
+            after = end + 2
+        elif data[end : end + 1] == b"\n":
+            after = end + 1
+        else:
+            return None
+        job_id = unhexlify(id_text.replace(b"-", b""))
+        if size > MIB or job_id == NIL_ID:
+            return None
+        self._pos = after
+        if spec is None:
+            return c.Complete(job_id, data[start:end])
+        return c.Add(job_id, spec, data[start:end])
+
+    def _any(self) -> c.Command | Malformed | None:
+        """The next command by the whole grammar; None if the bytes within reach do not hold one."""
+        self._wanted = 0
+        if self._skip_line and not self._skip():
+            return None
+        if self._body is None:
+            data = self._data
+            end = data.find(b"\n", self._pos)
+            if (end if end >= 0 else len(data)) - self._pos > MAX_LINE:
+                return Malformed(f"Invalid command: its line is longer than {MAX_LINE} bytes", fatal=True)
+            if end < 0:
+                return None
+            line = data[self._pos : end]
+            self._pos = end + 1
+            parsed = _parse(line[:-1] if line.endswith(b"\r") else line)
+            if not isinstance(parsed, _Body):
+                return parsed
+            if parsed.size > MIB:
+                self._skip_bytes = parsed.size
+                self._skip_line = True
+                return Malformed(parsed.error, fatal=parsed.size > MAX_DRAIN)
+            self._body = parsed
+        return self._finish(self._body)
+
+    def _finish(self, body: "_Body") -> c.Command | Malformed | None:
+        """The command whose line was read, once its payload and the line end behind it are within reach."""
+        data = self._data
+        start = self._pos
+        end = start + body.size
+        if data[end : end + 2] == b"\r\n":
+            self._pos = end + 2
+        elif data[end : end + 1] == b"\n":
+            self._pos = end + 1
+        elif data[end:] in (b"", b"\r"):
+            self._wanted = max(end, len(data)) + 1 - start
+            return None
+        else:
+            self._pos = end
+            self._skip_line = True
+            body.error = body.error or (
+                f"Invalid {body.size_name}: {body.size} bytes were announced, but no line end follows them"
+            )
+        self._body = None
+        if body.error:
+            return Malformed(body.error)
+        return _build(body.shape, body.args, body.flags, data[start:end])
+
+    def _skip(self) -> bool:
+        """Throw away a number of bytes and then the rest of a line. True when that is done."""
+        here = min(self._skip_bytes, len(self._data) - self._pos)
+        self._skip_bytes -= here
+        self._pos += here
+        end = self._data.find(b"\n", self._pos)
+        self._pos = end + 1 or len(self._data)
+        self._skip_line = end < 0
+        return end >= 0
+
+
+# -- the grammar -----------------------------------------------------------------------------------------------------
+
+_Args: TypeAlias = list[bytes]
+_Flags: TypeAlias = dict[bytes, bytes]
+_Found: TypeAlias = c.Command | Malformed
+_Value = TypeVar("_Value")
+
+_specs: dict[bytes, JobSpec] = {}
+_leases: dict[bytes, c.Lease] = {}
+
+_DIGITS: Final = re.compile(rb"[0-9]+")
+_SIZE: Final = re.compile(rb"\+?[0-9]+")
+_SIGNED: Final = re.compile(rb"[+\-]?[0-9]+")
+_LONGEST_NUMBER: Final = 20  # digits of 2**64
+_HTTP: Final = re.compile(rb"[A-Z]+ .* HTTP/[0-9.]+")
+
+
+class _Shape:
+    """A command as a row: how it is written, and what makes it.
+
+    usage       the arguments, as an error message shows them
+    flags       the flags it takes, with their ranges
+    size_range  of its last argument, if that announces a payload
+    build       makes the command from arguments, flags and payload
+    """
+
+    __slots__ = ("usage", "arguments", "flags", "size_range", "build")
+
+    def __init__(
+        self,
+        usage: str,
+        build: Callable[[_Args, _Flags, bytes], _Found],
+        size_range: Range | None = None,
+        flags: tuple[bytes, ...] = (),
+    ) -> None:
+        self.usage = usage
+        self.arguments = usage.count("<")
+        self.flags = flags
+        self.size_range = size_range
+        self.build = build
+
+
+class _Body:
+    """A command line that was read before its payload. With an `error`, the payload is only to be thrown away."""
+
+    __slots__ = ("shape", "args", "flags", "size", "size_name", "error")
+
+    def __init__(self, shape: _Shape, args: _Args, flags: _Flags, size: int, size_name: str, error: str) -> None:
+        self.shape = shape
+        self.args = args
+        self.flags = flags
+        self.size = size
+        self.size_name = size_name
+        self.error = error
+
+
+def _parse(line: bytes) -> c.Command | Malformed | _Body:
+    """What a line without its end means."""
+    words = line.split(b" ")
+    name = words[0]
+    args: _Args = []
+    flags: _Flags = {}
+    error = ""
+    for word in words[1:]:
+        if word.startswith(b"-") and b"=" in word:
+            key, value = word[1:].split(b"=", 2)[:2]
+            if not key or not value or key in flags:
+                problem = "is given twice" if key in flags else "needs a name and a value"
+                error = error or f"Invalid command flags: {shown_bytes(word)} {problem}"
+            flags[key] = value
+        elif word:
+            args.append(word)
+    if name == b"inspect" and args:
+        name += b" " + args.pop(0)
+    shape = _SHAPES.get(name)
+    if shape is None:
+        return _unknown(name, line)
+    name_text = name.decode()
+    if len(args) != shape.arguments and not (name == b"lease" and len(args) > 2):
+        return Malformed(error or f"Invalid command args: {name_text} takes {shape.usage}, got {len(args)} arguments")
+    error = error or _flags_error(name_text, shape, flags)
+    size_range = shape.size_range
+    if size_range is None:
+        return Malformed(error) if error else _build(shape, args, flags, b"")
+    size_text = args[-1]
+    if _SIZE.fullmatch(size_text) is None:
+        return Malformed(error or str(size_range.error(size_text.decode("utf-8", "replace"))))
+    digits = size_text.lstrip(b"+0") or b"0"
+    size = int(digits) if len(digits) <= _LONGEST_NUMBER else MAX_DRAIN + 1
+    if size > size_range.highest:
+        error = error or str(size_range.error(size_text.decode()))
+    return _Body(shape, args, flags, size, size_range.what, error)
+
+
+def _unknown(name: bytes, line: bytes) -> Malformed:
+    if _HTTP.fullmatch(line) is not None:
+        # Not only a courtesy: a web page must not be able to make a browser speak to this port.
+        return Malformed("Unknown command: this port speaks the Workq protocol, not HTTP", fatal=True)
+    if name.startswith(b"inspect"):
+        objects = "server, queue, queues, job, jobs, scheduled-jobs"
+        return Malformed(f"Unknown command: {shown_bytes(name)}, inspect knows {objects}")
+    commands = ", ".join(dict.fromkeys([known.split(b" ")[0].decode() for known in _SHAPES]))
+    return Malformed(f"Unknown command: {shown_bytes(name)}, known are {commands}")
+
+
+def _flags_error(name: str, shape: _Shape, flags: _Flags) -> str:
+    if len(flags) > len(shape.flags):
+        allowed = f"at most {len(shape.flags)} flags" if shape.flags else "no flags"
+        return f"Invalid command args: {name} takes {allowed}, got {len(flags)}"
+    for key in flags:
+        if key not in shape.flags:
+            known = ", ".join([f"-{flag.decode()}=" for flag in shape.flags])
+            return f"Invalid command flags: {shown_bytes(b'-' + key)} is unknown, {name} takes {known}"
+    return ""
+
+
+def _build(shape: _Shape, args: _Args, flags: _Flags, payload: bytes) -> _Found:
+    try:
+        return shape.build(args, flags, payload)
+    except InvalidValue as error:
+        return Malformed(str(error))
+
+
+def _number(limits: Range, text: bytes, form: re.Pattern[bytes] = _DIGITS) -> int:
+    """Read a number that may be out of range; raise `InvalidValue` if it is none."""
+    digits = text.lstrip(b"+-0") or b"0"
+    if form.fullmatch(text) is None or len(digits) > _LONGEST_NUMBER:
+        raise limits.error(text.decode("utf-8", "replace"))
+    return -int(digits) if text.startswith(b"-") else int(digits)
+
+
+def _flag(flags: _Flags, name: bytes, limits: Range, form: re.Pattern[bytes] = _DIGITS) -> int:
+    text = flags.get(name)
+    return 0 if text is None else _number(limits, text, form)
+
+
+def _remember(memory: dict[bytes, _Value], text: bytes, value: _Value) -> None:
+    if len(memory) >= MAX_REMEMBERED:
+        memory.clear()
+    memory[text] = value
+
+
+# In each of these: first every argument is read, then each is checked against its range, in the documented order.
+
+
+def _background_spec(args: _Args, flags: _Flags) -> JobSpec:
+    """The spec that `add` and `schedule` share, from arguments that begin with id, name, ttr, ttl."""
+    ttr_ms = _number(TTR, args[2])
+    ttl_ms = _number(TTL, args[3])
+    max_attempts = _flag(flags, b"max-attempts", MAX_ATTEMPTS)
+    max_fails = _flag(flags, b"max-fails", MAX_FAILS)
+    priority = _flag(flags, b"priority", PRIORITY, _SIGNED)
+    return JobSpec(args[1], ttr_ms, ttl_ms, priority, max_attempts, max_fails)
+
+
+def _add(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    job_id = check_id(parse_id(args[0]))
+    spec = _background_spec(args, flags)
+    _remember(_specs, b" ".join([*args[1:4], *[b"-%b=%b" % flag for flag in flags.items()]]), spec)
+    return c.Add(job_id, spec, payload)
+
+
+def _schedule(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    job_id = parse_id(args[0])
+    _number(TTR, args[2])
+    _number(TTL, args[3])
+    run_at_ms = parse_time(args[4])
+    return c.Schedule(check_id(job_id), _background_spec(args, flags), run_at_ms, payload)
+
+
+def _run(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    job_id = parse_id(args[0])
+    ttr_ms = _number(TTR, args[2])
+    priority = _flag(flags, b"priority", PRIORITY, _SIGNED)
+    wait_ms = _number(WAIT_TIMEOUT, args[3])
+    check_id(job_id)
+    spec = JobSpec(args[1], ttr_ms, 0, priority, foreground=True)
+    return c.Run(job_id, spec, WAIT_TIMEOUT.check(wait_ms), payload)
+
+
+def _lease(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    wait_ms = _number(WAIT_TIMEOUT, args[-1])
+    names = tuple([check_name(name) for name in args[:-1]])
+    command = c.Lease(names, WAIT_TIMEOUT.check(wait_ms))
+    _remember(_leases, b" ".join(args), command)
+    return command
+
+
+def _complete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.Complete(check_id(parse_id(args[0])), payload)
+
+
+def _fail(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.Fail(check_id(parse_id(args[0])), payload)
+
+
+def _result(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    job_id = parse_id(args[0])
+    wait_ms = _number(WAIT_TIMEOUT, args[1])
+    return c.Result(check_id(job_id), WAIT_TIMEOUT.check(wait_ms))
+
+
+def _delete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.Delete(check_id(parse_id(args[0])))
+
+
+def _inspect_server(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectServer()
+
+
+def _inspect_queue(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectQueue(check_name(args[0]))
+
+
+def _inspect_queues(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectQueues(*_page(args))
+
+
+def _inspect_job(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectJob(check_id(parse_id(args[0])))
+
+
+def _inspect_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectJobs(check_name(args[0]), *_page(args))
+
+
+def _inspect_scheduled_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectScheduledJobs(check_name(args[0]), *_page(args))
+
+
+def _page(args: _Args) -> tuple[int, int]:
+    """The cursor and the limit that end the arguments of a listing."""
+    return CURSOR.check(_number(CURSOR, args[-2])), LIMIT.check(_number(LIMIT, args[-1]))
+
+
+_JOB_FLAGS: Final = (b"priority", b"max-attempts", b"max-fails")
+_SHAPES: Final[dict[bytes, _Shape]] = {
+    b"add": _Shape("<id> <name> <ttr> <ttl> <payload-size>", _add, PAYLOAD_SIZE, _JOB_FLAGS),
+    b"schedule": _Shape("<id> <name> <ttr> <ttl> <time> <payload-size>", _schedule, PAYLOAD_SIZE, _JOB_FLAGS),
+    b"run": _Shape("<id> <name> <ttr> <wait-timeout> <payload-size>", _run, PAYLOAD_SIZE, (b"priority",)),
+    b"lease": _Shape("<name>... <wait-timeout>", _lease),
+    b"complete": _Shape("<id> <result-size>", _complete, PAYLOAD_SIZE),
+    b"fail": _Shape("<id> <result-size>", _fail, RESULT_SIZE),
+    b"result": _Shape("<id> <wait-timeout>", _result),
+    b"delete": _Shape("<id>", _delete),
+    b"inspect server": _Shape("no arguments", _inspect_server),
+    b"inspect queue": _Shape("<name>", _inspect_queue),
+    b"inspect queues": _Shape("<cursor-offset> <limit>", _inspect_queues),
+    b"inspect job": _Shape("<id>", _inspect_job),
+    b"inspect jobs": _Shape("<name> <cursor-offset> <limit>", _inspect_jobs),
+    b"inspect scheduled-jobs": _Shape("<name> <cursor-offset> <limit>", _inspect_scheduled_jobs),
+}
+
+
+# -- replies ---------------------------------------------------------------------------------------------------------
+
+
+def encode(reply: r.Reply) -> bytes:
+    """The bytes of a reply."""
+    if isinstance(reply, r.Ok):
+        return b"+OK\r\n"
+    if isinstance(reply, r.LeasedJob):
+        payload = reply.payload
+        line = (format_id(reply.job_id), reply.name, reply.ttr_ms, len(payload), payload)
+        return b"+OK 1\r\n%b %b %d %d\r\n%b\r\n" % line
+    if isinstance(reply, r.JobResult):
+        result = reply.result
+        return b"+OK 1\r\n%b %d %d\r\n%b\r\n" % (format_id(reply.job_id), reply.success, len(result), result)
+    if isinstance(reply, r.TimedOut):
+        return b"-TIMEOUT\r\n"
+    if isinstance(reply, r.NotFound):
+        return b"-NOT-FOUND\r\n"
+    if isinstance(reply, r.Refused):
+        return b"-CLIENT-ERROR %b\r\n" % reply.text.encode()
+    if isinstance(reply, r.Unavailable):
+        return b"-SERVER-ERROR %b\r\n" % reply.text.encode()
+    if isinstance(reply, r.ServerInfo):
+        return _encode_objects([_server_object(reply)])
+    if isinstance(reply, r.Queues):
+        return _encode_objects([_queue_object(queue) for queue in reply.queues])
+    if isinstance(reply, r.Jobs):
+        return _encode_objects([_job_object(job) for job in reply.jobs])
+    raise TypeError(f"the protocol has no form for {type(reply).__name__}")
+
+
+_Object: TypeAlias = tuple[bytes, list[tuple[bytes, bytes | int]]]
+
+
+def _encode_objects(objects: list[_Object]) -> bytes:
+    lines = [b"+OK %d\r\n" % len(objects)]
+    for label, pairs in objects:
+        lines.append(b"%b %d\r\n" % (label, len(pairs)))
+        for key, value in pairs:
+            lines.append(b"%b %b\r\n" % (key, value if isinstance(value, bytes) else b"%d" % value))
+    return b"".join(lines)
+
+
+def _server_object(info: r.ServerInfo) -> _Object:
+    return b"server", [
+        (b"active-clients", info.active_clients),
+        (b"evicted-jobs", info.evicted_jobs),
+        (b"started", format_time(info.started_ms)),
+    ]
+
+
+def _queue_object(queue: r.QueueInfo) -> _Object:
+    return queue.name, [(b"ready-len", queue.ready_len), (b"scheduled-len", queue.scheduled_len)]
+
+
+def _job_object(job: r.JobInfo) -> _Object:
+    pairs: list[tuple[bytes, bytes | int]] = [
+        (b"name", job.name),
+        (b"ttr", job.ttr_ms),
+        (b"ttl", job.ttl_ms),
+        (b"payload-size", len(job.payload)),
+        (b"payload", job.payload),
+        (b"max-attempts", job.max_attempts),
+        (b"attempts", job.attempts),
+        (b"max-fails", job.max_fails),
+        (b"fails", job.fails),
+        (b"priority", job.priority),
+        (b"state", job.state),
+        (b"created", format_time(job.created_ms)),
+    ]
+    if job.scheduled_ms:
+        pairs.append((b"time", format_time(job.scheduled_ms)))
+    return format_id(job.job_id), pairs

@@ -1,0 +1,68 @@
+"""How single values are written on the wire."""
+
+import re
+from binascii import unhexlify
+from datetime import UTC, datetime
+from typing import Final
+
+from workq.values import NIL_ID, InvalidValue, shown
+
+ID_PATTERN: Final = rb"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+_ID: Final = re.compile(ID_PATTERN)
+_TIME: Final = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?Z")
+
+
+def parse_id(text: bytes) -> bytes:
+    """The 16 bytes of a canonical UUID in either case; raise `InvalidValue` for anything else."""
+    if _ID.fullmatch(text) is None:
+        raise InvalidValue(f"Invalid ID: {shown_bytes(text)} is not a UUID like 6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+    return unhexlify(text.replace(b"-", b""))
+
+
+def check_id(job_id: bytes) -> bytes:
+    """Return `job_id`; raise `InvalidValue` for the nil UUID."""
+    if job_id == NIL_ID:
+        raise InvalidValue("Invalid ID: the nil UUID is not allowed")
+    return job_id
+
+
+def format_id(job_id: bytes) -> bytes:
+    """The canonical lower-case form of 16 bytes."""
+    digits = job_id.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}".encode()
+
+
+def parse_time(text: bytes) -> int:
+    """Unix milliseconds of a UTC time like ``2030-01-01T12:00:00Z``, a fraction of the second allowed and cut to ms.
+
+    Never 0, which stands for "no time" elsewhere: the first millisecond of 1970 gives 1.
+    """
+    match = _TIME.fullmatch(text)
+    if match is not None:
+        try:
+            moment = datetime(*(int(part) for part in match.groups()[:6]), tzinfo=UTC)  # type: ignore[arg-type, misc]
+        except ValueError:
+            pass
+        else:
+            milliseconds = int(((match[7] or b"") + b"000")[:3])
+            return _seconds(moment) * 1000 + milliseconds or 1
+    raise InvalidValue(f"Invalid Time: {shown_bytes(text)} is not a UTC time like 2030-01-01T12:00:00Z")
+
+
+def format_time(time_ms: int) -> bytes:
+    """A UTC time with whole seconds."""
+    moment = _EPOCH.fromtimestamp(time_ms // 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0").encode()
+
+
+def shown_bytes(text: bytes) -> str:
+    """`text` as an error message quotes it."""
+    return shown(text.decode("utf-8", "replace"))
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _seconds(moment: datetime) -> int:
+    difference = moment - _EPOCH
+    return difference.days * 86_400 + difference.seconds

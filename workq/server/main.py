@@ -1,0 +1,198 @@
+"""The `workq-server` command: settings in, a running server, an exit status out."""
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from workq.broker import Broker, Clock
+from workq.engine import Engine
+from workq.server.config import Address, ConfigError, Settings, load_settings
+from workq.tcp import Connection, HangupWatch
+from workq.version import VERSION
+
+try:
+    import uvloop
+
+    _new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+except ImportError:  # plain asyncio does the same, slower
+    _new_loop = asyncio.new_event_loop
+
+# How long a client may take to finish a command that it was sending when the server was told to stop.
+DRAIN_SECONDS: Final = 5.0
+_BACKLOG: Final = 4096
+_FILES_WANTED: Final = 10_240
+
+log = logging.getLogger("workq")
+
+
+class StartError(Exception):
+    """The server cannot start. The text tells the operator why, in one line."""
+
+
+class Server:
+    """A broker and its doors."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        clock = Clock()
+        engine = Engine(clock.now_ms(), seed=int.from_bytes(os.urandom(8), "big"))
+        self._broker = Broker(engine, clock, loop)
+        self._hangups = HangupWatch(loop)
+        self._listeners: list[asyncio.Server] = []
+
+    async def start(self) -> list[str]:
+        """Listen; return the addresses. Raises `StartError`, and then nothing listens."""
+        try:
+            for address in self._settings.addresses:
+                await self._listen_tcp(address)
+            if self._settings.unix is not None:
+                await self._listen_unix(self._settings.unix)
+        except StartError:
+            self._stop_listening()
+            raise
+        return [_shown_address(listening) for listener in self._listeners for listening in listener.sockets]
+
+    async def stop(self) -> None:
+        """Stop accepting, close who only waits, let commands be finished that were half sent, for a bounded time."""
+        self._stop_listening()
+        clients = self._broker.clients()
+        for client in clients:
+            client.shut_down()
+        try:
+            await asyncio.wait_for(self._broker.wait_for_no_clients(), DRAIN_SECONDS)
+        except TimeoutError:
+            left = self._broker.clients()
+            log.warning("closing %d connections that did not finish their command in %g s", len(left), DRAIN_SECONDS)
+            for client in left:
+                client.abort()
+            await self._broker.wait_for_no_clients()
+        self._hangups.close()
+        self._broker.close()
+
+    def _connection(self) -> Connection:
+        return Connection(self._broker, self._hangups)
+
+    async def _listen_tcp(self, address: Address) -> None:
+        try:
+            listener = await self._loop.create_server(
+                self._connection, address.host, address.port, backlog=_BACKLOG, reuse_address=True
+            )
+        except OSError as error:
+            raise _cannot_listen(str(address), error) from None
+        self._listeners.append(listener)
+
+    async def _listen_unix(self, path: Path) -> None:
+        try:
+            if stat.S_ISSOCK(os.stat(path).st_mode):
+                _remove_if_dead(path)
+        except FileNotFoundError:
+            pass
+        try:
+            listener = await self._loop.create_unix_server(self._connection, str(path), backlog=_BACKLOG)
+        except OSError as error:
+            raise _cannot_listen(f"unix:{path}", error) from None
+        self._listeners.append(listener)
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        if self._settings.unix is not None:
+            self._settings.unix.unlink(missing_ok=True)
+
+
+def _remove_if_dead(path: Path) -> None:
+    """Remove a socket file that a killed server left behind; raise `StartError` if a server answers there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink()
+        else:
+            raise StartError(f"cannot listen on unix:{path}: another server is listening there")
+
+
+def _cannot_listen(where: str, error: OSError) -> StartError:
+    # asyncio wraps the reason into a sentence of its own; the system's words are enough.
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    return StartError(f"cannot listen on {where}: {reason}")
+
+
+def _shown_address(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    if isinstance(name, tuple):
+        return str(Address(name[0], name[1]))
+    return f"unix:{name}"
+
+
+def _raise_file_limit() -> None:
+    """Every connection is a file: allow as many as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    except (OSError, ValueError):
+        pass
+    if soft != resource.RLIM_INFINITY and soft < _FILES_WANTED:
+        log.warning(
+            "at most %d files may be open, so about as many connections; raise the limit (ulimit -n) for more", soft
+        )
+
+
+async def _serve(settings: Settings) -> None:
+    """Run a server until a signal ends it. A second signal ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        name = signal.Signals(number).name
+        if stop.is_set():
+            log.warning("%s again: exiting at once", name)
+            os._exit(128 + number)
+        log.info("%s: stopping", name)
+        stop.set()
+
+    server = Server(settings, loop)
+    addresses = await server.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    log.info("workq-server %s is ready on %s", VERSION, ", ".join(addresses))
+    log.warning("jobs are kept in memory only and end with this process; --data-dir DIR keeps them on disk")
+    await stop.wait()
+    await server.stop()
+    log.info("stopped")
+
+
+def main() -> int:
+    """Run the server; return the exit status: 0 stopped by a signal, 1 could not start, 2 wrong settings."""
+    try:
+        settings = load_settings(sys.argv[1:], os.environ)
+    except ConfigError as error:
+        print(f"workq-server: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    gc.disable()
+    _raise_file_limit()
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(_serve(settings))
+    except StartError as error:
+        print(f"workq-server: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

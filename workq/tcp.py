@@ -1,0 +1,215 @@
+"""The TCP door: one `Connection` per client, which decodes, executes, encodes, and keeps memory bounded.
+
+Commands of a connection are executed and answered in order. A command that waits holds back those behind it; they stay
+undecoded, and when there are too many of them nothing more is read. The same happens when the client does not read.
+"""
+
+import asyncio
+import select
+import socket
+from typing import Final, cast
+
+from workq.broker import Broker
+from workq.engine import Waiter
+from workq.protocol.server import Decoder, Malformed, encode
+from workq.replies import Refused, Reply
+
+# Bytes a client may send ahead, behind a command that waits or replies that it does not read.
+READ_AHEAD: Final = 1_048_576
+# Bytes of replies collected before they are sent, and bytes a slow reader may leave unread before it is not served.
+WRITE_AHEAD: Final = 262_144
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    __slots__ = (
+        "_broker",
+        "_hangups",
+        "_transport",
+        "_decoder",
+        "_starved",
+        "_waiter",
+        "_replies",
+        "_replies_size",
+        "_write_paused",
+        "_read_paused",
+        "_at_eof",
+        "_draining",
+    )
+
+    def __init__(self, broker: Broker, hangups: "HangupWatch") -> None:
+        self._broker = broker
+        self._hangups = hangups
+        self._decoder = Decoder()
+        self._starved = True  # the decoder has nothing complete
+        self._waiter: Waiter | None = None  # the command that holds back the others
+        self._replies: list[bytes] = []
+        self._replies_size = 0
+        self._write_paused = False
+        self._read_paused = False
+        self._at_eof = False
+        self._draining = False
+
+    # -- called by the transport ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_AHEAD)
+        connected = self._transport.get_extra_info("socket")
+        if connected.family != socket.AF_UNIX:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._broker.connect(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, and so is whatever it waited for."""
+        self._give_up()
+        self._broker.disconnect(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of commands arrived."""
+        self._decoder.feed(data)
+        self._starved = False
+        self._serve()
+
+    def eof_received(self) -> bool:
+        """The client sends no more. It gets the replies to what it sent; if it waits, it is taken to be gone."""
+        self._at_eof = True
+        self._give_up()
+        self._broker.wake(self)
+        return True  # keeps the other direction open
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._write_paused = False
+        self._serve()
+
+    # -- called by the broker, the server and the hang-up watch ----------------------------------------------------
+
+    def end_turn(self) -> None:
+        """Send the replies of this turn, and go on with commands that were held back."""
+        if self._replies:
+            self._transport.write(b"".join(self._replies) if len(self._replies) > 1 else self._replies[0])
+            self._replies.clear()
+            self._replies_size = 0
+        if not self._starved:
+            self._serve()
+        if not self._replies and self._waiter is None:
+            if self._at_eof and self._starved:
+                self._transport.close()
+            elif self._draining and not self._decoder.buffered():
+                self._transport.close()
+
+    def shut_down(self) -> None:
+        """Close: at once if the client sends nothing, else when the command that it is sending has been answered."""
+        self._draining = True
+        self._give_up()
+        self._broker.wake(self)
+
+    def abort(self) -> None:
+        """Close without waiting for anything."""
+        self._transport.abort()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Execute commands until there are none, one has to wait, or replies have to leave first."""
+        while self._waiter is None and not self._write_paused and self._replies_size < WRITE_AHEAD:
+            command = self._decoder.next()
+            if command is None:
+                self._starved = True
+                break
+            if isinstance(command, Malformed):
+                self._reply(Refused(command.text))
+                if command.fatal:
+                    self._at_eof = self._starved = True
+                    self._transport.pause_reading()
+                    break
+                continue
+            answer = self._broker.execute(command, self._on_reply)
+            if isinstance(answer, Reply):
+                self._reply(answer)
+            elif self._at_eof or self._draining:
+                self._broker.cancel(answer)
+            else:
+                self._waiter = answer
+        self._broker.wake(self)
+        self._bound_reading()
+
+    def _on_reply(self, reply: Reply) -> None:
+        """The command that waited is answered; those behind it go on when the turn ends."""
+        self._waiter = None
+        self._reply(reply)
+        self._broker.wake(self)
+
+    def _reply(self, reply: Reply) -> None:
+        encoded = encode(reply)
+        self._replies.append(encoded)
+        self._replies_size += len(encoded)
+
+    def _give_up(self) -> None:
+        if self._waiter is not None:
+            self._broker.cancel(self._waiter)
+            self._waiter = None
+
+    def _bound_reading(self) -> None:
+        """Read on only while what was read ahead is within bounds."""
+        too_much = not self._starved and self._decoder.buffered() > READ_AHEAD
+        if too_much == self._read_paused or self._at_eof:
+            return
+        self._read_paused = too_much
+        if too_much:
+            self._transport.pause_reading()
+            self._hangups.watch(self, self._transport)
+        else:
+            self._transport.resume_reading()
+            self._hangups.forget(self._transport)
+
+
+class HangupWatch:
+    """Notices that a client is gone although nothing is read from it (`READ_AHEAD`).
+
+    The event loop sees the end of a connection only by reading up to it. Linux tells without reading; elsewhere such a
+    client is noticed when the server next writes to it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._watched: dict[int, Connection] = {}
+        self._epoll: select.epoll | None = None
+        if hasattr(select, "epoll"):
+            self._epoll = select.epoll()
+            loop.add_reader(self._epoll.fileno(), self._notice)
+
+    def watch(self, connection: Connection, transport: asyncio.Transport) -> None:
+        """Abort `connection` when its client hangs up."""
+        if self._epoll is not None:
+            descriptor = transport.get_extra_info("socket").fileno()
+            self._epoll.register(descriptor, select.EPOLLRDHUP)
+            self._watched[descriptor] = connection
+
+    def forget(self, transport: asyncio.Transport) -> None:
+        """Undo `watch`."""
+        if self._epoll is not None:
+            descriptor = transport.get_extra_info("socket").fileno()
+            if self._watched.pop(descriptor, None) is not None:
+                self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
+
+    def _notice(self) -> None:
+        if self._epoll is None:
+            return
+        for descriptor, _ in self._epoll.poll(0):
+            self._epoll.unregister(descriptor)
+            self._watched.pop(descriptor).abort()
