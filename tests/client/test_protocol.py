@@ -1,0 +1,178 @@
+"""The client's half of the protocol: the same replies from any chunking, and a mirror of the server's half."""
+
+import re
+
+import pytest
+
+from workq import commands as c
+from workq import replies as r
+from workq.protocol import server
+from workq.protocol.client import MAX_LINE, Connection, ProtocolError, encode
+from workq.values import MIB, JobSpec
+
+ID = bytes.fromhex("61a444a0612841c08078cc757d3bd2d8")
+TEXT = b"61a444a0-6128-41c0-8078-cc757d3bd2d8"
+SPEC = JobSpec(b"ping", 1000, 60_000)
+FULL_SPEC = JobSpec(b"ping", 1000, 60_000, -10, 3, 2)
+AWKWARD = b"\r\n+OK\r\npayload 7\r\n\0\xff"
+
+COMMANDS = [
+    (c.Add(ID, SPEC, b"pong"), b"add %b ping 1000 60000 4\r\npong\r\n" % TEXT),
+    (c.Add(ID, SPEC, b""), b"add %b ping 1000 60000 0\r\n\r\n" % TEXT),
+    (
+        c.Add(ID, FULL_SPEC, AWKWARD),
+        b"add %b ping 1000 60000 20 -priority=-10 -max-attempts=3 -max-fails=2\r\n%b\r\n" % (TEXT, AWKWARD),
+    ),
+    (
+        c.Schedule(ID, SPEC, 1_893_499_200_000, b"pong"),
+        b"schedule %b ping 1000 60000 2030-01-01T12:00:00Z 4\r\npong\r\n" % TEXT,
+    ),
+    (
+        c.Schedule(ID, FULL_SPEC, 1_893_499_200_007, b"p"),
+        b"schedule %b ping 1000 60000 2030-01-01T12:00:00.007Z 1 -priority=-10 -max-attempts=3 -max-fails=2\r\np\r\n"
+        % TEXT,
+    ),
+    (c.Run(ID, JobSpec(b"ping", 1000, 0, foreground=True), 50, b"x"), b"run %b ping 1000 50 1\r\nx\r\n" % TEXT),
+    (
+        c.Run(ID, JobSpec(b"ping", 1000, 0, 7, foreground=True), 50, b"x"),
+        b"run %b ping 1000 50 1 -priority=7\r\nx\r\n" % TEXT,
+    ),
+    (c.Lease((b"ping", b"pong"), 60_000), b"lease ping pong 60000\r\n"),
+    (c.Complete(ID, b"fine"), b"complete %b 4\r\nfine\r\n" % TEXT),
+    (c.Fail(ID, b""), b"fail %b 0\r\n\r\n" % TEXT),
+    (c.Result(ID, 10), b"result %b 10\r\n" % TEXT),
+    (c.Delete(ID), b"delete %b\r\n" % TEXT),
+    (c.InspectServer(), b"inspect server\r\n"),
+    (c.InspectQueue(b"ping"), b"inspect queue ping\r\n"),
+    (c.InspectQueues(5, 100), b"inspect queues 5 100\r\n"),
+    (c.InspectJob(ID), b"inspect job %b\r\n" % TEXT),
+    (c.InspectJobs(b"ping", 0, 1), b"inspect jobs ping 0 1\r\n"),
+    (c.InspectScheduledJobs(b"ping", 0, 1), b"inspect scheduled-jobs ping 0 1\r\n"),
+]
+
+JOB = r.JobInfo(ID, b"ping", 1000, 60_000, AWKWARD, 3, 1, 2, 0, -10, 4, 1_466_000_000_000, 0)
+SCHEDULED = r.JobInfo(ID, b"ping", 1000, 60_000, b"", 0, 0, 0, 0, 0, 0, 1_466_000_000_000, 1_893_499_200_000)
+ADD = COMMANDS[0][0]
+LEASE = c.Lease((b"ping",), 0)
+RESULT = c.Result(ID, 0)
+
+# What was asked, what the server answers.
+REPLIES: list[tuple[c.Command, r.Reply]] = [
+    (ADD, r.OK),
+    (ADD, r.DUPLICATE_JOB),
+    (ADD, r.Unavailable("the log cannot be written: No space left on device")),
+    (c.Delete(ID), r.NOT_FOUND),
+    (LEASE, r.TIMED_OUT),
+    (LEASE, r.LeasedJob(ID, b"ping", 1000, AWKWARD)),
+    (LEASE, r.LeasedJob(ID, b"ping", 1000, b"")),
+    (RESULT, r.JobResult(ID, True, AWKWARD)),
+    (RESULT, r.JobResult(ID, False, b"")),
+    (c.InspectServer(), r.ServerInfo(3, 4, 1_466_000_000_000)),
+    (c.InspectQueue(b"ping"), r.Queues([r.QueueInfo(b"ping", 1, 2)])),
+    (c.InspectQueues(0, 100), r.Queues([])),
+    (c.InspectQueues(0, 100), r.Queues([r.QueueInfo(b"a", 1, 2), r.QueueInfo(b"b", 0, 4_000_000_000)])),
+    (c.InspectJob(ID), r.Jobs([JOB])),
+    (c.InspectJobs(b"ping", 0, 100), r.Jobs([JOB, SCHEDULED, JOB])),
+]
+
+
+@pytest.mark.parametrize(("command", "data"), COMMANDS)
+def test_a_command_is_written_as_the_server_reads_it(command: c.Command, data: bytes) -> None:
+    assert encode(command) == data
+    decoder = server.Decoder()
+    decoder.feed(data)
+    assert decoder.next() == command
+    assert decoder.next() is None
+
+
+@pytest.mark.parametrize(("command", "reply"), REPLIES)
+def test_a_reply_is_the_same_wherever_it_is_cut(command: c.Command, reply: r.Reply) -> None:
+    data = server.encode(reply)
+    for cut in range(len(data) + 1):
+        connection = Connection()
+        connection.send(command)
+        connection.feed(data[:cut])
+        first = connection.next()
+        assert (first is None) == (cut < len(data))
+        connection.feed(data[cut:])
+        assert (first or connection.next()) == reply
+        assert connection.next() is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000, 10**6])
+def test_pipelined_replies_come_in_order_in_any_chunking(size: int) -> None:
+    connection = Connection()
+    for command, _ in REPLIES:
+        connection.send(command)
+    data = b"".join([server.encode(reply) for _, reply in REPLIES])
+    got = []
+    for start in range(0, len(data), size):
+        connection.feed(data[start : start + size])
+        while (reply := connection.next()) is not None:
+            got.append(reply)
+    assert got == [reply for _, reply in REPLIES]
+
+
+def test_a_reply_may_end_its_lines_with_a_bare_line_feed() -> None:
+    connection = Connection()
+    connection.send(LEASE)
+    connection.feed(b"+OK 1\n%b ping 1000 2\nab\n" % TEXT)
+    assert connection.next() == r.LeasedJob(ID, b"ping", 1000, b"ab")
+
+
+def test_keys_that_a_newer_server_adds_are_passed_over() -> None:
+    connection = Connection()
+    connection.send(c.InspectQueue(b"ping"))
+    connection.feed(b"+OK 1\r\nping 4\r\nready-len 1\r\npaused\r\nscheduled-len 2\r\nleased-len 3\r\n")
+    assert connection.next() == r.Queues([r.QueueInfo(b"ping", 1, 2)])
+
+
+def test_a_payload_of_the_largest_size_arrives_in_small_pieces() -> None:
+    reply = r.LeasedJob(ID, b"ping", 1000, bytes(range(256)) * (MIB // 256))
+    data = server.encode(reply)
+    connection = Connection()
+    connection.send(LEASE)
+    for start in range(0, len(data), 4096):
+        connection.feed(data[start : start + 4096])
+        found = connection.next()
+    assert found == reply
+
+
+@pytest.mark.parametrize(
+    ("command", "data", "words"),
+    [
+        (ADD, b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n", "'HTTP/1.1 400 Bad Request' is not a reply"),
+        (ADD, b"\x15\x03\x01\x00\x02", "is not a reply of a Workq server"),
+        (ADD, b"+" + b"x" * (MAX_LINE + 1), "is not a reply"),
+        (ADD, b"+WHAT\r\n", "'+WHAT' is not a reply"),
+        (ADD, b"+OK 1\r\n", "'+OK' was expected"),
+        (LEASE, b"+OK\r\n", "where a number was expected"),
+        (LEASE, b"+OK 2\r\n%b ping 1000 1\r\n" % TEXT, "one object of 4 words was expected"),
+        (LEASE, b"+OK 1\r\n%b ping 1000\r\n" % TEXT, "one object of 4 words was expected"),
+        (LEASE, b"+OK 1\r\nsome-id ping 1000 1\r\na\r\n", "Invalid ID"),
+        (LEASE, b"+OK 1\r\n%b ping 1000 -1\r\n" % TEXT, "where a number was expected"),
+        (LEASE, b"+OK 1\r\n%b ping 1000 1048577\r\n" % TEXT, "a payload of 1048577 bytes is announced"),
+        (LEASE, b"+OK 1\r\n%b ping 1000 1\r\nab\r\n" % TEXT, "'b' follows them"),
+        (RESULT, b"+OK 1\r\n%b yes 0\r\n\r\n" % TEXT, "success is 0 or 1, not 'yes'"),
+        (c.InspectServer(), b"+OK 1\r\nserver 1\r\nactive-clients 1\r\n", "lacks the key 'evicted-jobs'"),
+        (c.InspectServer(), b"+OK 0\r\n", "one object was expected, not 0"),
+        (
+            c.InspectJob(ID),
+            b"+OK 1\r\n%b 12\r\npayload-size 1\r\nname ping\r\n" % TEXT,
+            "'payload ' was expected after payload-size",
+        ),
+    ],
+)
+def test_bytes_that_are_no_reply_are_refused_with_their_reason(command: c.Command, data: bytes, words: str) -> None:
+    connection = Connection()
+    connection.send(command)
+    connection.feed(data)
+    with pytest.raises(ProtocolError, match=re.escape(words)):
+        connection.next()
+
+
+def test_bytes_that_nobody_asked_for_are_refused() -> None:
+    connection = Connection()
+    connection.feed(b"+OK\r\n")
+    with pytest.raises(ProtocolError, match="without being asked"):
+        connection.next()

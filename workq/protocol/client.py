@@ -1,0 +1,369 @@
+"""The client's side of the text protocol: commands to bytes, bytes to replies.
+
+A reply does not say what it answers, so a `Connection` remembers what it sent. Each kind of reply is read by a
+generator that yields when it needs more bytes, so any chunking gives the same replies.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+from workq import commands as c
+from workq import replies as r
+from workq.protocol.text import format_id, format_time, parse_id, parse_time, shown_bytes
+from workq.values import MIB, InvalidValue, JobSpec
+
+# The longest reply line of a server is far below this: an error text, or a queue name and a number.
+MAX_LINE: Final = 65_536
+# Bytes already read are dropped from the front of the buffer at this many, so that it does not grow with a long reply.
+_COMPACT: Final = 65_536
+
+
+class ProtocolError(Exception):
+    """The server's bytes are not a reply to what was asked. The connection is of no further use."""
+
+
+# -- commands to bytes ---------------------------------------------------------------------------------------------
+
+
+def encode(command: c.Command) -> bytes:
+    """The bytes of `command` on the wire."""
+    return _ENCODERS[type(command)](command)
+
+
+def _flags(spec: JobSpec) -> bytes:
+    flags = b""
+    if spec.priority:
+        flags += b" -priority=%d" % spec.priority
+    if spec.max_attempts:
+        flags += b" -max-attempts=%d" % spec.max_attempts
+    if spec.max_fails:
+        flags += b" -max-fails=%d" % spec.max_fails
+    return flags
+
+
+def _add(command: c.Add) -> bytes:
+    spec = command.spec
+    payload = command.payload
+    words = (format_id(command.job_id), spec.name, spec.ttr_ms, spec.ttl_ms, len(payload), _flags(spec), payload)
+    return b"add %b %b %d %d %d%b\r\n%b\r\n" % words
+
+
+def _schedule(command: c.Schedule) -> bytes:
+    spec = command.spec
+    line = b"schedule %b %b %d %d %b %d%b\r\n" % (
+        format_id(command.job_id),
+        spec.name,
+        spec.ttr_ms,
+        spec.ttl_ms,
+        _time(command.run_at_ms),
+        len(command.payload),
+        _flags(spec),
+    )
+    return line + command.payload + b"\r\n"
+
+
+def _time(time_ms: int) -> bytes:
+    fraction = time_ms % 1000
+    text = format_time(time_ms)
+    return b"%b.%03dZ" % (text[:-1], fraction) if fraction else text
+
+
+def _run(command: c.Run) -> bytes:
+    spec = command.spec
+    line = b"run %b %b %d %d %d%b\r\n" % (
+        format_id(command.job_id),
+        spec.name,
+        spec.ttr_ms,
+        command.wait_ms,
+        len(command.payload),
+        _flags(spec),
+    )
+    return line + command.payload + b"\r\n"
+
+
+def _lease(command: c.Lease) -> bytes:
+    return b"lease %b %d\r\n" % (b" ".join(command.names), command.wait_ms)
+
+
+def _complete(command: c.Complete) -> bytes:
+    return b"complete %b %d\r\n%b\r\n" % (format_id(command.job_id), len(command.result), command.result)
+
+
+def _fail(command: c.Fail) -> bytes:
+    return b"fail %b %d\r\n%b\r\n" % (format_id(command.job_id), len(command.result), command.result)
+
+
+def _result(command: c.Result) -> bytes:
+    return b"result %b %d\r\n" % (format_id(command.job_id), command.wait_ms)
+
+
+def _delete(command: c.Delete) -> bytes:
+    return b"delete %b\r\n" % format_id(command.job_id)
+
+
+def _inspect_server(_: c.InspectServer) -> bytes:
+    return b"inspect server\r\n"
+
+
+def _inspect_queue(command: c.InspectQueue) -> bytes:
+    return b"inspect queue %b\r\n" % command.name
+
+
+def _inspect_queues(command: c.InspectQueues) -> bytes:
+    return b"inspect queues %d %d\r\n" % (command.cursor, command.limit)
+
+
+def _inspect_job(command: c.InspectJob) -> bytes:
+    return b"inspect job %b\r\n" % format_id(command.job_id)
+
+
+def _inspect_jobs(command: c.InspectJobs) -> bytes:
+    return b"inspect jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
+
+
+def _inspect_scheduled_jobs(command: c.InspectScheduledJobs) -> bytes:
+    return b"inspect scheduled-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
+
+
+_ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
+    c.Add: _add,
+    c.Schedule: _schedule,
+    c.Run: _run,
+    c.Lease: _lease,
+    c.Complete: _complete,
+    c.Fail: _fail,
+    c.Result: _result,
+    c.Delete: _delete,
+    c.InspectServer: _inspect_server,
+    c.InspectQueue: _inspect_queue,
+    c.InspectQueues: _inspect_queues,
+    c.InspectJob: _inspect_job,
+    c.InspectJobs: _inspect_jobs,
+    c.InspectScheduledJobs: _inspect_scheduled_jobs,
+}
+
+
+# -- bytes to replies ----------------------------------------------------------------------------------------------
+
+# What a reader is made of: it yields when it needs more bytes, and returns what it read.
+_Reading = Generator[None, None, r.Reply]
+
+
+class Connection:
+    """One connection, seen from the client: commands in order out, replies in the same order in.
+
+    Write what `send` returns to the socket; `feed` what the socket gives, then take replies with `next` until it
+    returns None.
+    """
+
+    __slots__ = ("_buffer", "_pos", "_expected", "_reading")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._pos = 0
+        self._expected: deque[type[c.Command]] = deque()
+        self._reading: _Reading | None = None
+
+    def send(self, command: c.Command) -> bytes:
+        """The bytes of `command`, whose reply is expected from now on."""
+        data = encode(command)
+        self._expected.append(type(command))
+        return data
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the server."""
+        if self._pos == len(self._buffer) or self._pos > _COMPACT:
+            del self._buffer[: self._pos]
+            self._pos = 0
+        self._buffer += data
+
+    def next(self) -> r.Reply | None:
+        """The next reply; None when more bytes are needed. Raises `ProtocolError` for bytes that are no reply."""
+        reading = self._reading
+        if reading is None:
+            if not self._expected:
+                if self._pos < len(self._buffer):
+                    raise ProtocolError(f"the server sent {self._rest()} without being asked")
+                return None
+            if self._buffer.startswith(b"+OK\r\n", self._pos) and self._expected[0] in _PLAIN:
+                self._pos += 5
+                self._expected.popleft()
+                return r.OK
+            reading = self._reading = self._reply(self._expected[0])
+        try:
+            next(reading)
+        except StopIteration as end:
+            self._reading = None
+            self._expected.popleft()
+            reply: r.Reply = end.value
+            return reply
+        except InvalidValue as error:
+            raise ProtocolError(f"the server's reply holds a wrong value: {error}") from None
+        return None
+
+    # -- readers -------------------------------------------------------------------------------------------------
+
+    def _reply(self, asked: type[c.Command]) -> _Reading:
+        while self._pos == len(self._buffer):
+            yield
+        if self._buffer[self._pos] not in b"+-":  # another protocol may never send the line end to wait for
+            raise ProtocolError(f"{self._rest()} is not a reply of a Workq server")
+        line = yield from self._line()
+        if line == b"-TIMEOUT":
+            return r.TIMED_OUT
+        if line == b"-NOT-FOUND":
+            return r.NOT_FOUND
+        kind, _, rest = line.partition(b" ")
+        if kind == b"-CLIENT-ERROR":
+            return r.Refused(rest.decode("utf-8", "replace"))
+        if kind == b"-SERVER-ERROR":
+            return r.Unavailable(rest.decode("utf-8", "replace"))
+        if kind != b"+OK":
+            raise ProtocolError(f"{shown_bytes(line)} is not a reply of a Workq server")
+        if asked in _PLAIN:
+            if rest:
+                raise ProtocolError(f"'+OK' was expected, not {shown_bytes(line)}")
+            return r.OK
+        return (yield from _READERS[asked](self, _number(rest)))
+
+    def _leased_job(self, count: int) -> _Reading:
+        job_id, name, ttr_ms, size = yield from self._only_object(count, 4)
+        payload = yield from self._body(_number(size))
+        return r.LeasedJob(parse_id(job_id), name, _number(ttr_ms), payload)
+
+    def _job_result(self, count: int) -> _Reading:
+        job_id, success, size = yield from self._only_object(count, 3)
+        if success not in (b"0", b"1"):
+            raise ProtocolError(f"a result's success is 0 or 1, not {shown_bytes(success)}")
+        result = yield from self._body(_number(size))
+        return r.JobResult(parse_id(job_id), success == b"1", result)
+
+    def _server_info(self, count: int) -> _Reading:
+        if count != 1:
+            raise ProtocolError(f"one object was expected, not {count}")
+        _, fields = yield from self._fields()
+        return r.ServerInfo(
+            _number(_field(fields, b"active-clients")),
+            _number(_field(fields, b"evicted-jobs")),
+            parse_time(_field(fields, b"started")),
+        )
+
+    def _queues(self, count: int) -> _Reading:
+        queues = []
+        for _ in range(count):
+            name, fields = yield from self._fields()
+            ready_len = _number(_field(fields, b"ready-len"))
+            queues.append(r.QueueInfo(name, ready_len, _number(_field(fields, b"scheduled-len"))))
+        return r.Queues(queues)
+
+    def _jobs(self, count: int) -> _Reading:
+        jobs = []
+        for _ in range(count):
+            job_id, fields = yield from self._fields()
+            scheduled = fields.get(b"time")
+            jobs.append(
+                r.JobInfo(
+                    job_id=parse_id(job_id),
+                    name=_field(fields, b"name"),
+                    ttr_ms=_number(_field(fields, b"ttr")),
+                    ttl_ms=_number(_field(fields, b"ttl")),
+                    payload=_field(fields, b"payload"),
+                    max_attempts=_number(_field(fields, b"max-attempts")),
+                    attempts=_number(_field(fields, b"attempts")),
+                    max_fails=_number(_field(fields, b"max-fails")),
+                    fails=_number(_field(fields, b"fails")),
+                    priority=_number(_field(fields, b"priority"), signed=True),
+                    state=_number(_field(fields, b"state")),
+                    created_ms=parse_time(_field(fields, b"created")),
+                    scheduled_ms=0 if scheduled is None else parse_time(scheduled),
+                )
+            )
+        return r.Jobs(jobs)
+
+    # -- pieces --------------------------------------------------------------------------------------------------
+
+    def _only_object(self, count: int, words: int) -> Generator[None, None, list[bytes]]:
+        """The line of the one object of a reply, as its words."""
+        line = yield from self._line()
+        parts = line.split(b" ")
+        if count != 1 or len(parts) != words:
+            raise ProtocolError(f"one object of {words} words was expected, not {count}, {shown_bytes(line)}")
+        return parts
+
+    def _fields(self) -> Generator[None, None, tuple[bytes, dict[bytes, bytes]]]:
+        """The label and the keys and values of one object of an inspect reply; keys we do not know come along."""
+        line = yield from self._line()
+        label, _, key_count = line.partition(b" ")
+        fields: dict[bytes, bytes] = {}
+        for _ in range(_number(key_count)):
+            # The one value that is raw bytes: only its size, which stands before it, tells where it ends.
+            if b"payload-size" in fields and b"payload" not in fields:
+                key = yield from self._exactly(len(b"payload "))
+                if key != b"payload ":
+                    raise ProtocolError(f"'payload ' was expected after payload-size, not {shown_bytes(key)}")
+                fields[b"payload"] = yield from self._body(_number(fields[b"payload-size"]))
+                continue
+            line = yield from self._line()
+            key, _, value = line.partition(b" ")
+            fields[key] = value
+        return label, fields
+
+    def _line(self) -> Generator[None, None, bytes]:
+        searched = 0
+        while (end := self._buffer.find(b"\n", self._pos + searched)) < 0:
+            searched = len(self._buffer) - self._pos
+            if searched > MAX_LINE:
+                raise ProtocolError(f"{self._rest()} is not a reply of a Workq server")
+            yield
+        line = bytes(self._buffer[self._pos : end])
+        self._pos = end + 1
+        return line.removesuffix(b"\r")
+
+    def _body(self, size: int) -> Generator[None, None, bytes]:
+        if size > MIB:
+            raise ProtocolError(f"a payload of {size} bytes is announced, {MIB} are allowed")
+        body = yield from self._exactly(size)
+        end = yield from self._line()
+        if end:
+            raise ProtocolError(f"a payload of {size} bytes was announced, but {shown_bytes(end)} follows them")
+        return body
+
+    def _exactly(self, size: int) -> Generator[None, None, bytes]:
+        while len(self._buffer) - self._pos < size:
+            yield
+        data = bytes(self._buffer[self._pos : self._pos + size])
+        self._pos += size
+        return data
+
+    def _rest(self) -> str:
+        return shown_bytes(bytes(self._buffer[self._pos : self._pos + 256]).partition(b"\r\n")[0])
+
+
+def _number(text: bytes, *, signed: bool = False) -> int:
+    digits = text.removeprefix(b"-") if signed else text
+    if not digits.isdigit() or len(digits) > 20:
+        raise ProtocolError(f"{shown_bytes(text)} stands where a number was expected")
+    return int(text)
+
+
+def _field(fields: dict[bytes, bytes], key: bytes) -> bytes:
+    try:
+        return fields[key]
+    except KeyError:
+        raise ProtocolError(f"the reply lacks the key {shown_bytes(key)}") from None
+
+
+# Commands whose success is a bare `+OK`; the others' success is read by their reader, given the count behind it.
+_PLAIN: Final = frozenset([c.Add, c.Schedule, c.Complete, c.Fail, c.Delete])
+_READERS: Final[dict[type[c.Command], Callable[[Connection, int], _Reading]]] = {
+    c.Run: Connection._job_result,
+    c.Result: Connection._job_result,
+    c.Lease: Connection._leased_job,
+    c.InspectServer: Connection._server_info,
+    c.InspectQueue: Connection._queues,
+    c.InspectQueues: Connection._queues,
+    c.InspectJob: Connection._jobs,
+    c.InspectJobs: Connection._jobs,
+    c.InspectScheduledJobs: Connection._jobs,
+}
