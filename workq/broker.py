@@ -137,5 +137,3 @@ class Broker:
         self._timer_ms = NEVER_MS
         if not self._turn_ms:
             self._begin_turn()
-
-

@@ -99,11 +99,8 @@ class Connection(asyncio.Protocol):
             self._replies_size = 0
         if not self._starved:
             self._serve()
-        if not self._replies and self._waiter is None:
-            if self._at_eof and self._starved:
-                self._transport.close()
-            elif self._draining and not self._decoder.buffered():
-                self._transport.close()
+        if (self._at_eof or self._draining) and self._waiter is None and not self._replies and self._is_done():
+            self._transport.close()
 
     def shut_down(self) -> None:
         """Close: at once if the client sends nothing, else when the command that it is sending has been answered."""
@@ -119,6 +116,7 @@ class Connection(asyncio.Protocol):
 
     def _serve(self) -> None:
         """Execute commands until there are none, one has to wait, or replies have to leave first."""
+        replies = self._replies
         while self._waiter is None and not self._write_paused and self._replies_size < WRITE_AHEAD:
             command = self._decoder.next()
             if command is None:
@@ -133,13 +131,17 @@ class Connection(asyncio.Protocol):
                 continue
             answer = self._broker.execute(command, self._on_reply)
             if isinstance(answer, Reply):
-                self._reply(answer)
+                encoded = encode(answer)
+                replies.append(encoded)
+                self._replies_size += len(encoded)
             elif self._at_eof or self._draining:
                 self._broker.cancel(answer)
             else:
                 self._waiter = answer
-        self._broker.wake(self)
-        self._bound_reading()
+        if replies:
+            self._broker.wake(self)
+        if self._read_paused or not self._starved:
+            self._bound_reading()
 
     def _on_reply(self, reply: Reply) -> None:
         """The command that waited is answered; those behind it go on when the turn ends."""
@@ -151,6 +153,10 @@ class Connection(asyncio.Protocol):
         encoded = encode(reply)
         self._replies.append(encoded)
         self._replies_size += len(encoded)
+
+    def _is_done(self) -> bool:
+        """Whether a client that ends has all its replies. What it half sent is waited for only while it may go on."""
+        return self._starved if self._at_eof else not self._decoder.buffered()
 
     def _give_up(self) -> None:
         if self._waiter is not None:

@@ -25,6 +25,7 @@ from workq.engine.events import (
     Returned,
 )
 from workq.engine.job import COMPLETED, LEASED, READY, Job
+from workq.engine.queue import Queue
 from workq.engine.state import State
 from workq.engine.timers import TimerWheel
 from workq.engine.waiters import LeaseWaiter, OnReply, ResultWaiter, RunWaiter, Waiter
@@ -121,7 +122,7 @@ class Engine:
                 self._end_lease(job, now_ms)
             else:
                 self._commit(job, Due(job.job_id))
-                self._offer(job, now_ms)
+                self._offer(job.queue, now_ms)
         while self._waits.next_ms <= now_ms and steps > 0:
             steps -= 1
             waiter = self._waits.step(now_ms)
@@ -143,7 +144,9 @@ class Engine:
     def _add(self, command: c.Add, now_ms: int) -> Reply:
         if command.job_id in self.state.jobs:
             return DUPLICATE_JOB
-        self._create(command.job_id, command.spec, command.payload, now_ms, 0)
+        job = self._create(command.job_id, command.spec, command.payload, now_ms, 0)
+        if job.queue.leasers:
+            self._offer(job.queue, now_ms)
         return OK
 
     def _schedule(self, command: c.Schedule, now_ms: int) -> Reply:
@@ -151,16 +154,17 @@ class Engine:
             return Refused("Invalid Time: time and TTL together are in the past")
         if command.job_id in self.state.jobs:
             return DUPLICATE_JOB
-        self._create(command.job_id, command.spec, command.payload, now_ms, command.run_at_ms)
+        job = self._create(command.job_id, command.spec, command.payload, now_ms, command.run_at_ms)
+        self._offer(job.queue, now_ms)
         return OK
 
     def _run(self, command: c.Run, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         if command.job_id in self.state.jobs:
             return DUPLICATE_JOB
-        job = self._insert(command.job_id, command.spec, command.payload, now_ms, 0)
+        job = self._create(command.job_id, command.spec, command.payload, now_ms, 0)
         waiter = RunWaiter(on_reply, now_ms + command.wait_ms, job)
         self._watch(waiter)
-        self._offer(job, now_ms)
+        self._offer(job.queue, now_ms)
         if command.wait_ms == 0 and job.state != LEASED:
             self._end_wait(waiter)
             self._remove(job)
@@ -194,7 +198,7 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
-        if job.finished():
+        if job.result is not None:
             return DUPLICATE_RESULT
         self._commit(job, Completed(command.job_id, command.result, now_ms))
         self._announce(job)
@@ -204,17 +208,15 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
-        if job.finished():
+        if job.result is not None:
             return DUPLICATE_RESULT
         spec = job.spec
         if job.fails + 1 >= spec.max_fails or (spec.max_attempts and job.attempts >= spec.max_attempts):
             self._commit(job, Failed(command.job_id, command.result, now_ms))
             self._announce(job)
             return OK
-        was_leased = job.state == LEASED
         self._commit(job, FailedOnce(command.job_id))
-        if was_leased:
-            self._offer(job, now_ms)
+        self._offer(job.queue, now_ms)
         return OK
 
     def _delete(self, command: c.Delete) -> Reply:
@@ -228,7 +230,7 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
-        if job.finished():
+        if job.result is not None:
             return _outcome(job)
         if command.wait_ms == 0:
             return TIMED_OUT
@@ -253,7 +255,7 @@ class Engine:
             self._announce(job)
         else:
             self._commit(job, Returned(job.job_id))
-            self._offer(job, now_ms)
+            self._offer(job.queue, now_ms)
 
     def _time_out(self, waiter: Waiter) -> None:
         if isinstance(waiter, RunWaiter):
@@ -274,24 +276,19 @@ class Engine:
         if not job.spec.foreground:
             self.events.append(event)
 
-    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int) -> None:
-        job = self._insert(job_id, spec, payload, now_ms, scheduled_ms)
-        if job.state == READY:
-            self._offer(job, now_ms)
-
-    def _insert(self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int) -> Job:
+    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int) -> Job:
         job = Job(job_id, spec, payload, now_ms, scheduled_ms, self.state.next_seq)
         self._commit(job, Added(job))
         return job
 
-    def _offer(self, job: Job, now_ms: int) -> None:
-        """`job` has just become ready: if somebody waits for its queue, the one who waits longest gets the best job."""
-        queue = job.queue
+    def _offer(self, queue: Queue, now_ms: int) -> None:
+        """A job of `queue` may have become ready: if somebody waits, the one who waits longest gets the best job."""
         if not queue.leasers:
             return
-        waiter = next(iter(queue.leasers))
         best = queue.first_ready()
-        assert best is not None
+        if best is None:
+            return
+        waiter = next(iter(queue.leasers))
         self._end_wait(waiter)
         waiter.on_reply(self._grant(best, now_ms))
 
@@ -326,7 +323,7 @@ class Engine:
 
     def _announce(self, job: Job) -> None:
         """`job` has just finished: tell everybody who waits for its result. A foreground job is then over."""
-        if job.job_id in self._watchers:
+        if self._watchers:
             self._answer_watchers(job, _outcome(job))
         if job.spec.foreground:
             self._remove(job)

@@ -150,6 +150,6 @@ class Expired(Event):
 
     def apply(self, state: State) -> None:
         job = state.jobs[self.job_id]
-        if not job.finished():
+        if job.result is None:
             state.evicted_jobs += 1
         state.move(job, GONE)

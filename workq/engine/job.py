@@ -81,9 +81,5 @@ class Job:
             return NEVER_MS
         return (self.scheduled_ms or self.created_ms) + ttl_ms
 
-    def finished(self) -> bool:
-        """Whether there is a result to read."""
-        return self.state == COMPLETED or self.state == FAILED
-
     def __repr__(self) -> str:
         return f"<Job {self.job_id.hex()} {self.spec.name.decode()} {STATE_NAMES[self.state]}>"

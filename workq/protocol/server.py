@@ -45,7 +45,7 @@ _FAST: Final = re.compile(
     rb"|lease ([A-Za-z0-9_.\- ]+))\r?\n" % (ID_PATTERN, ID_PATTERN)
 )
 _ADD_GROUP: Final = 4
-_COMPLETE_GROUP: Final = 6
+_LEASE_GROUP: Final = 7
 
 
 class Malformed(Record):
@@ -94,6 +94,8 @@ class Decoder:
     def next(self) -> c.Command | Malformed | None:
         """The next command, or what is wrong with it; None when more bytes are needed."""
         while True:
+            if self._pos == len(self._data) and not self._later:
+                return None
             if self._body is None and not self._skip_line:
                 match = _FAST.match(self._data, self._pos)
                 if match is not None:
@@ -118,26 +120,26 @@ class Decoder:
     def _plain(self, match: re.Match[bytes]) -> c.Command | None:
         """The command of a plain line; None if it needs the whole grammar, or bytes that are not here yet."""
         group = match.lastindex
+        if group == _LEASE_GROUP:
+            lease = _leases.get(match[_LEASE_GROUP])
+            if lease is not None:
+                self._pos = match.end()
+            return lease
+        data = self._data
+        start = match.end()
         spec = None
         if group == _ADD_GROUP:
             id_text, spec_text, size_text, flags_text = match.group(1, 2, 3, 4)
             spec = _specs.get(spec_text + flags_text if flags_text else spec_text)
             if spec is None:
                 return None
-        elif group == _COMPLETE_GROUP:
-            id_text, size_text = match.group(5, 6)
         else:
-            lease = _leases.get(match[7])
-            if lease is not None:
-                self._pos = match.end()
-            return lease
-        data = self._data
-        start = match.end()
+            id_text, size_text = match.group(5, 6)
         size = int(size_text)
         end = start + size
-        if data[end : end + 2] == b"\r\n":
+        if data.startswith(b"\r\n", end):
             after = end + 2
-        elif data[end : end + 1] == b"\n":
+        elif data.startswith(b"\n", end):
             after = end + 1
         else:
             return None
@@ -178,9 +180,9 @@ class Decoder:
         data = self._data
         start = self._pos
         end = start + body.size
-        if data[end : end + 2] == b"\r\n":
+        if data.startswith(b"\r\n", end):
             self._pos = end + 2
-        elif data[end : end + 1] == b"\n":
+        elif data.startswith(b"\n", end):
             self._pos = end + 1
         elif data[end:] in (b"", b"\r"):
             self._wanted = max(end, len(data)) + 1 - start
