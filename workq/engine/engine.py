@@ -13,7 +13,9 @@ from workq import commands as c
 from workq.engine import inspect
 from workq.engine.events import (
     Added,
+    Carried,
     Completed,
+    Counters,
     Deleted,
     Due,
     Event,
@@ -55,13 +57,17 @@ class Engine:
 
     Call `execute`, `cancel` and `tick` with a time that never goes back. After each, `events` holds what happened, in
     order, for the log; the caller empties it. `next_ms()` says when `tick` has something to do.
+
+    While `held`, time does nothing to jobs: no lease, TTL or schedule ends, only waits do. It is for a caller whose log
+    cannot be written, who must then not execute commands that change something either.
     """
 
-    __slots__ = ("state", "events", "_waits", "_watchers", "_random")
+    __slots__ = ("state", "events", "held", "_waits", "_watchers", "_random")
 
     def __init__(self, now_ms: int, seed: int = 0) -> None:
         self.state = State(now_ms)
         self.events: list[Event] = []
+        self.held = False
         self._waits: TimerWheel[Waiter] = TimerWheel(_wait_ends_ms, now_ms)
         self._watchers: dict[bytes, dict[ResultWaiter, None]] = {}
         self._random = Random(seed)
@@ -103,26 +109,8 @@ class Engine:
 
     def tick(self, now_ms: int) -> None:
         """Let what is due by `now_ms` happen, up to a bounded amount of work; `next_ms()` tells whether that was all."""
-        steps = TICK_STEPS
-        # Expiries go first, so that nobody is handed a job whose life is over; waits go last, so that a job which
-        # becomes ready in the last millisecond of somebody's wait still reaches them.
-        expiries = self.state.expiries
-        while expiries.next_ms <= now_ms and steps > 0:
-            steps -= 1
-            expired = expiries.step(now_ms)
-            if expired is not None:
-                self._expire(expired)
-        deadlines = self.state.deadlines
-        while deadlines.next_ms <= now_ms and steps > 0:
-            steps -= 1
-            job = deadlines.step(now_ms)
-            if job is None:
-                continue
-            if job.state == LEASED:
-                self._end_lease(job, now_ms)
-            else:
-                self._commit(job, Due(job.job_id))
-                self._offer(job.queue, now_ms)
+        # Waits go last, so that a job which becomes ready in the last millisecond of somebody's wait still reaches them.
+        steps = TICK_STEPS if self.held else self._tick_jobs(now_ms)
         while self._waits.next_ms <= now_ms and steps > 0:
             steps -= 1
             waiter = self._waits.step(now_ms)
@@ -131,6 +119,8 @@ class Engine:
 
     def next_ms(self) -> int:
         """The time by which `tick` must be called: never after the next deadline; `NEVER_MS` if there is none."""
+        if self.held:
+            return self._waits.next_ms
         state = self.state
         next_ms = state.expiries.next_ms
         if state.deadlines.next_ms < next_ms:
@@ -138,6 +128,14 @@ class Engine:
         if self._waits.next_ms < next_ms:
             next_ms = self._waits.next_ms
         return next_ms
+
+    def carry(self, job: Job) -> None:
+        """Have the log write `job` anew, whole, so that it can drop what it wrote about it before."""
+        self.events.append(Carried(job.copy()))
+
+    def counters(self) -> Counters:
+        """The counters as they are, for the log to begin a file with."""
+        return Counters(self.state.next_seq, self.state.evicted_jobs)
 
     # -- commands ------------------------------------------------------------------------------------------------
 
@@ -239,6 +237,29 @@ class Engine:
         return waiter
 
     # -- what happens by itself ----------------------------------------------------------------------------------
+
+    def _tick_jobs(self, now_ms: int) -> int:
+        """The part of `tick` that changes jobs; return the steps that are left."""
+        # Expiries go first, so that nobody is handed a job whose life is over.
+        steps = TICK_STEPS
+        expiries = self.state.expiries
+        while expiries.next_ms <= now_ms and steps > 0:
+            steps -= 1
+            expired = expiries.step(now_ms)
+            if expired is not None:
+                self._expire(expired)
+        deadlines = self.state.deadlines
+        while deadlines.next_ms <= now_ms and steps > 0:
+            steps -= 1
+            job = deadlines.step(now_ms)
+            if job is None:
+                continue
+            if job.state == LEASED:
+                self._end_lease(job, now_ms)
+            else:
+                self._commit(job, Due(job.job_id))
+                self._offer(job.queue, now_ms)
+        return steps
 
     def _expire(self, job: Job) -> None:
         self._commit(job, Expired(job.job_id))

@@ -2,9 +2,12 @@
 
 Events hold decisions, not requests ("this job was leased at t", not "somebody asked for a job"), so replaying them
 needs no clock, no dice and no rules. Times are Unix milliseconds, ids 16 bytes.
+
+Two events do not happen to jobs: `Carried` and `Counters` say again what is the case, so that the events which led to
+it can be forgotten. Applied where they were made they change nothing.
 """
 
-from workq.engine.job import COMPLETED, FAILED, GONE, LEASED, READY, Job
+from workq.engine.job import COMPLETED, FAILED, GONE, LEASED, READY, SCHEDULED, Job
 from workq.engine.state import State
 from workq.record import Record
 
@@ -12,18 +15,24 @@ from workq.record import Record
 class Event(Record):
     """Base of all events."""
 
-    __match_args__ = ("job_id",)
-    __slots__ = __match_args__
-
-    def __init__(self, job_id: bytes) -> None:
-        self.job_id = job_id
+    __slots__ = ()
 
     def apply(self, state: State) -> None:
         """Change `state` to what it is after this event."""
         raise NotImplementedError
 
 
-class Added(Event):
+class JobEvent(Event):
+    """Base of the events of one job."""
+
+    __match_args__ = ("job_id",)
+    __slots__ = __match_args__
+
+    def __init__(self, job_id: bytes) -> None:
+        self.job_id = job_id
+
+
+class Added(JobEvent):
     """A job was created. The event holds the new job itself; the log reads only what never changes in it."""
 
     __match_args__ = ("job_id", "job")
@@ -34,10 +43,11 @@ class Added(Event):
         self.job = job
 
     def apply(self, state: State) -> None:
-        state.insert(self.job)
+        job = self.job
+        state.insert(job, SCHEDULED if job.scheduled_ms > job.created_ms else READY, job.scheduled_ms)
 
 
-class Due(Event):
+class Due(JobEvent):
     """The time of a scheduled job came; it is ready."""
 
     __slots__ = ()
@@ -46,7 +56,7 @@ class Due(Event):
         state.move(state.jobs[self.job_id], READY)
 
 
-class Leased(Event):
+class Leased(JobEvent):
     """A job was handed to a worker: one attempt more, and its TTR starts at `at_ms`."""
 
     __match_args__ = ("job_id", "at_ms")
@@ -62,7 +72,7 @@ class Leased(Event):
         state.move(job, LEASED, self.at_ms + job.spec.ttr_ms)
 
 
-class Returned(Event):
+class Returned(JobEvent):
     """The TTR of a lease ended and the job went back to its place in the queue."""
 
     __slots__ = ()
@@ -71,7 +81,7 @@ class Returned(Event):
         state.move(state.jobs[self.job_id], READY)
 
 
-class FailedOnce(Event):
+class FailedOnce(JobEvent):
     """An attempt failed and the job has more: it waits in its place in the queue, scheduled or ready."""
 
     __slots__ = ()
@@ -83,7 +93,7 @@ class FailedOnce(Event):
             state.move(job, READY)
 
 
-class Completed(Event):
+class Completed(JobEvent):
     """A job ended with success at `at_ms`; its result stays readable until its TTL ends."""
 
     __match_args__ = ("job_id", "result", "at_ms")
@@ -100,7 +110,7 @@ class Completed(Event):
         state.move(job, COMPLETED)
 
 
-class Failed(Event):
+class Failed(JobEvent):
     """A `fail` ended a job at `at_ms`; what it said stays readable until the job's TTL ends."""
 
     __match_args__ = ("job_id", "result", "at_ms")
@@ -118,7 +128,7 @@ class Failed(Event):
         state.move(job, FAILED)
 
 
-class Exhausted(Event):
+class Exhausted(JobEvent):
     """The TTR of a job's last attempt ended at `at_ms`: it failed with an empty result."""
 
     __match_args__ = ("job_id", "at_ms")
@@ -134,7 +144,7 @@ class Exhausted(Event):
         state.move(job, FAILED)
 
 
-class Deleted(Event):
+class Deleted(JobEvent):
     """A job was removed, by a client or because the client it belonged to is answered or gone."""
 
     __slots__ = ()
@@ -143,7 +153,7 @@ class Deleted(Event):
         state.move(state.jobs[self.job_id], GONE)
 
 
-class Expired(Event):
+class Expired(JobEvent):
     """The TTL of a job ended and it was removed."""
 
     __slots__ = ()
@@ -153,3 +163,36 @@ class Expired(Event):
         if job.result is None:
             state.evicted_jobs += 1
         state.move(job, GONE)
+
+
+class Carried(JobEvent):
+    """A job as it is, whole. The event holds a copy of its own, which becomes the job where the event is applied."""
+
+    __match_args__ = ("job_id", "job")
+    __slots__ = ("job",)
+
+    def __init__(self, job: Job) -> None:
+        self.job_id = job.job_id
+        self.job = job
+
+    def apply(self, state: State) -> None:
+        older = state.jobs.get(self.job_id)
+        if older is not None:
+            state.move(older, GONE)
+        job = self.job
+        state.insert(job, job.state, job.deadline_ms)
+
+
+class Counters(Event):
+    """What the state counts over the jobs that are gone, too."""
+
+    __match_args__ = ("next_seq", "evicted_jobs")
+    __slots__ = __match_args__
+
+    def __init__(self, next_seq: int, evicted_jobs: int) -> None:
+        self.next_seq = next_seq
+        self.evicted_jobs = evicted_jobs
+
+    def apply(self, state: State) -> None:
+        state.next_seq = self.next_seq
+        state.evicted_jobs = self.evicted_jobs

@@ -74,6 +74,16 @@ class Job:
         self.result: bytes | None = None
         self.queue: Queue
 
+    def copy(self) -> "Job":
+        """The job as it is now, for the log; what happens to either does not change the other."""
+        copy = Job(self.job_id, self.spec, self.payload, self.created_ms, self.scheduled_ms, self.seq)
+        copy.state = self.state
+        copy.attempts = self.attempts
+        copy.fails = self.fails
+        copy.deadline_ms = self.deadline_ms
+        copy.result = self.result
+        return copy
+
     def expires_ms(self) -> int:
         """When the TTL ends, counted from the scheduled time if there is one."""
         ttl_ms = self.spec.ttl_ms

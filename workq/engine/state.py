@@ -10,7 +10,7 @@ from workq.engine.timers import TimerWheel
 _MAY_MOVE: Final[list[int]] = [sum([1 << to for to in TRANSITIONS[state]]) for state in range(len(STATE_NAMES))]
 
 
-class ImpossibleMove(RuntimeError):
+class ImpossibleMove(Exception):
     """An event asked for a transition that the table of the life of a job does not have."""
 
 
@@ -31,9 +31,10 @@ class State:
     deadlines     the end of each lease, and the time of each scheduled job
     next_seq      the `seq` of the next job
     evicted_jobs  jobs whose TTL ended before they did
+    stored_bytes  names, payloads and results of all jobs that the log keeps, so not of foreground jobs
     """
 
-    __slots__ = ("jobs", "queues", "expiries", "deadlines", "next_seq", "evicted_jobs")
+    __slots__ = ("jobs", "queues", "expiries", "deadlines", "next_seq", "evicted_jobs", "stored_bytes")
 
     def __init__(self, now_ms: int) -> None:
         self.jobs: dict[bytes, Job] = {}
@@ -42,6 +43,7 @@ class State:
         self.deadlines: TimerWheel[Job] = TimerWheel(_deadline_ms, now_ms)
         self.next_seq = 1
         self.evicted_jobs = 0
+        self.stored_bytes = 0
 
     def queue(self, name: bytes) -> Queue:
         """The queue `name`, made at its first use."""
@@ -50,16 +52,19 @@ class State:
             queue = self.queues[name] = Queue(name)
         return queue
 
-    def insert(self, job: Job) -> None:
-        """Begin a job's life: scheduled if its time lies ahead of its creation, ready otherwise."""
+    def insert(self, job: Job, to: int, deadline_ms: int) -> None:
+        """Take in `job`, whose state will be `to`; `deadline_ms` goes with LEASED and SCHEDULED."""
         self.jobs[job.job_id] = job
         if job.seq >= self.next_seq:
             self.next_seq = job.seq + 1
-        expires_ms = job.expires_ms()
-        if expires_ms != NEVER_MS:
-            self.expiries.add(job, expires_ms)
-        job.queue = self.queue(job.spec.name)
-        self._enter(job, SCHEDULED if job.scheduled_ms > job.created_ms else READY, job.scheduled_ms)
+        spec = job.spec
+        if not spec.foreground:
+            self.stored_bytes += len(spec.name) + len(job.payload)
+            expires_ms = job.expires_ms()
+            if expires_ms != NEVER_MS:
+                self.expiries.add(job, expires_ms)
+        job.queue = self.queue(spec.name)
+        self._enter(job, to, deadline_ms)
 
     def move(self, job: Job, to: int, deadline_ms: int = 0) -> None:
         """Move `job` to the state `to`; `deadline_ms` goes with LEASED and SCHEDULED. The only place that does."""
@@ -90,7 +95,15 @@ class State:
             job.queue.push_scheduled(job)
             self.deadlines.add(job, deadline_ms)
         elif to == GONE:
-            del self.jobs[job.job_id]
+            self._leave(job)
+        elif not job.spec.foreground:  # finished
+            self.stored_bytes += len(job.result or b"")
+
+    def _leave(self, job: Job) -> None:
+        del self.jobs[job.job_id]
+        spec = job.spec
+        if not spec.foreground:
+            self.stored_bytes -= len(spec.name) + len(job.payload) + len(job.result or b"")
             expires_ms = job.expires_ms()
             if expires_ms != NEVER_MS:
                 self.expiries.remove(job, expires_ms)
