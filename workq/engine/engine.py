@@ -108,8 +108,8 @@ class Engine:
             self._remove(waiter.job)
 
     def tick(self, now_ms: int) -> None:
-        """Let what is due by `now_ms` happen, up to a bounded amount of work; `next_ms()` tells whether that was all."""
-        # Waits go last, so that a job which becomes ready in the last millisecond of somebody's wait still reaches them.
+        """Let what is due by `now_ms` happen, up to a bounded amount of work: `next_ms()` tells whether it was all."""
+        # Waits go last, so that a job which becomes ready in the last millisecond of a wait still reaches the waiter.
         steps = TICK_STEPS if self.held else self._tick_jobs(now_ms)
         while self._waits.next_ms <= now_ms and steps > 0:
             steps -= 1
