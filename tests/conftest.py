@@ -1,0 +1,21 @@
+"""Fixtures for all tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server import Dialogue, ServerProcess
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    """A server that the tests of a module share: each uses queues and ids of its own."""
+    with ServerProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Dialogue]:
+    """A connection to `server`."""
+    with server.connect() as dialogue:
+        yield dialogue

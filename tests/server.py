@@ -1,0 +1,155 @@
+"""A server process for tests, and plain dialogues with it: send these bytes, expect those."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from typing import Self, TypeAlias
+
+# How long anything may take that should happen at once. Only a failing test waits that long.
+PATIENCE_S = 10.0
+
+Address: TypeAlias = tuple[str, int] | str
+
+
+class ServerProcess:
+    """A real server on a free port of its own, started with any flags; killed at the end of the `with` block.
+
+    address    of its first listener: (host, port), or the path of a Unix socket
+    addresses  of all its listeners
+    """
+
+    def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
+        listens = any([flag.startswith(("--listen", "--port")) for flag in flags])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "workq.server.main", *flags, *([] if listens else ["--port", "0"])],
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+        self.addresses: list[Address] = []
+        self._log: list[str] = []
+        self._told = threading.Event()  # it is ready, or it has ended
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        if not self._told.wait(PATIENCE_S) or not self.addresses:
+            self.kill()
+            raise RuntimeError(f"the server did not start; it said:\n{self.log()}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+
+    @property
+    def address(self) -> Address:
+        return self.addresses[0]
+
+    def connect(self, address: Address | None = None) -> "Dialogue":
+        """A new connection, to the first listener unless told otherwise."""
+        return Dialogue(address or self.address)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end of the process; its exit status."""
+        status = self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return status
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.wait()
+
+    def log(self) -> str:
+        """What it has written to standard error so far."""
+        return "".join(self._log)
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            for line in lines:
+                self._log.append(line)
+                ready = re.search(r" is ready on (.+)$", line)
+                if ready is not None:
+                    self.addresses = [_address(text) for text in ready[1].split(", ")]
+                    self._told.set()
+        self._told.set()
+
+
+def _address(text: str) -> Address:
+    if text.startswith("unix:"):
+        return text.removeprefix("unix:")
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class Dialogue:
+    """One connection, used step by step. Every read has a time limit."""
+
+    def __init__(self, address: Address) -> None:
+        if isinstance(address, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(PATIENCE_S)
+            self.socket.connect(address)
+        else:
+            self.socket = socket.create_connection(address, PATIENCE_S)
+        self._received = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def line(self) -> bytes:
+        """The next line from the server, without its CRLF."""
+        while b"\n" not in self._received:
+            self._receive()
+        line, _, self._received = self._received.partition(b"\n")
+        assert line.endswith(b"\r"), f"a line of a reply ends in CRLF: {line!r}"
+        return line[:-1]
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes from the server."""
+        while len(self._received) < size:
+            self._receive()
+        data, self._received = self._received[:size], self._received[size:]
+        return data
+
+    def ask(self, data: bytes) -> bytes:
+        """Send `data`, return the next line."""
+        self.send(data)
+        return self.line()
+
+    def expect(self, *lines: bytes) -> None:
+        """Read as many lines and compare."""
+        assert [self.line() for _ in lines] == list(lines)
+
+    def expect_end(self) -> None:
+        """Read the end of the connection, and nothing before it."""
+        rest = self._received
+        with contextlib.suppress(ConnectionResetError):
+            rest = rest or self.socket.recv(65_536)
+        assert rest == b"", f"the end was expected, not {rest!r}"
+
+    def _receive(self) -> None:
+        data = self.socket.recv(65_536)
+        if not data:
+            raise ConnectionError(f"the server closed the connection after {self._received!r}")
+        self._received += data
