@@ -5,7 +5,7 @@ the common lines at once and leaves every line that is anything but plain to `_p
 """
 
 import re
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
 from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
 
@@ -472,8 +472,18 @@ def encode(reply: r.Reply) -> bytes:
         return b"+OK\r\n"
     if isinstance(reply, r.LeasedJob):
         payload = reply.payload
-        line = (format_id(reply.job_id), reply.name, reply.ttr_ms, len(payload), payload)
-        return b"+OK 1\r\n%b %b %d %d\r\n%b\r\n" % line
+        digits = hexlify(reply.job_id)  # format_id, written out: this is the most frequent reply but one
+        return b"+OK 1\r\n%b-%b-%b-%b-%b %b %d %d\r\n%b\r\n" % (
+            digits[:8],
+            digits[8:12],
+            digits[12:16],
+            digits[16:20],
+            digits[20:],
+            reply.name,
+            reply.ttr_ms,
+            len(payload),
+            payload,
+        )
     if isinstance(reply, r.JobResult):
         result = reply.result
         return b"+OK 1\r\n%b %d %d\r\n%b\r\n" % (format_id(reply.job_id), reply.success, len(result), result)
