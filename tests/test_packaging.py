@@ -1,0 +1,74 @@
+"""What `pip install .` gives: the whole of `workq`, typed, with its commands, and nothing else."""
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from workq.version import VERSION
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory):
+    """The project as a wheel, built from a copy without the network."""
+    source = tmp_path_factory.mktemp("source")
+    for path in PROJECT.iterdir():
+        if path.is_file():
+            shutil.copy(path, source)
+    for name in ("workq", "tests"):
+        shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", source, source],
+        check=True,
+        capture_output=True,
+    )
+    (built,) = source.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    return Parser().parsestr(wheel.read(f"workq-{VERSION}.dist-info/METADATA").decode())
+
+
+def test_it_holds_every_file_of_workq_and_nothing_else(wheel: zipfile.ZipFile):
+    packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    files = {
+        str(path.relative_to(PROJECT))
+        for path in (PROJECT / "workq").rglob("*")
+        if path.suffix == ".py" or path.name == "py.typed"
+    }
+    assert packed == files
+    assert "workq/py.typed" in packed
+
+
+def test_it_carries_the_license(wheel: zipfile.ZipFile):
+    (name,) = [name for name in wheel.namelist() if name.endswith("/LICENSE")]
+    assert wheel.read(name).decode() == (PROJECT / "LICENSE").read_text()
+
+
+def test_the_version_is_stated_once(metadata: Message):
+    assert metadata["Version"] == VERSION
+
+
+def test_it_installs_on_python_3_11_and_newer_only(metadata: Message):
+    assert metadata["Requires-Python"] == ">=3.11"
+
+
+def test_each_command_it_installs_has_a_script_in_the_checkout(wheel: zipfile.ZipFile):
+    entry_points = configparser.ConfigParser()
+    entry_points.read_string(wheel.read(f"workq-{VERSION}.dist-info/entry_points.txt").decode())
+    commands = set(entry_points["console_scripts"])
+    assert commands == {"workq", "workq-log", "workq-server"}
+    scripts = {path.name for path in (PROJECT / "bin").iterdir() if os.access(path, os.X_OK)}
+    assert scripts == commands | {"test"}
