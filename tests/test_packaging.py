@@ -26,11 +26,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory):
             shutil.copy(path, source)
     for name in ("workq", "tests"):
         shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", source, source],
-        check=True,
-        capture_output=True,
-    )
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation"]
+    build = subprocess.run([*pip, "-w", source, source], capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout + build.stderr
     (built,) = source.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
         yield archive
