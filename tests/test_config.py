@@ -103,6 +103,11 @@ def test_variables_of_other_programs_are_not_looked_at():
     assert load_settings([], {"PORT": "1", "PATH": "/bin", "XWORKQ_PORT": "x", "WORKQ": "1"}) == Settings()
 
 
+def test_variables_of_the_client_of_the_build_and_of_kubernetes_do_not_stop_the_server():
+    others = ["WORKQ_SERVER", "WORKQ_PURE", "WORKQ_SERVICE_HOST", "WORKQ_SERVICE_PORT_TCP", "WORKQ_PORT_9922_TCP_ADDR"]
+    assert load_settings([], dict.fromkeys(others, "tcp://10.0.0.1:9922")) == Settings()
+
+
 class TestListen:
     def test_may_be_given_several_times_in_each_source(self, toml):
         both = (Address("127.0.0.1", 1), Address("::1", 2))

@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 CONFIG_FLAG: Final = "--config"
 CONFIG_VARIABLE: Final = "WORKQ_CONFIG"
+# Variables that are not the server's: the client's and the build's, and those that Kubernetes sets in every pod beside
+# a service named "workq".
+_OTHERS_VARIABLE: Final = re.compile(r"WORKQ_(SERVER|PURE|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_.*)")
 
 
 class ConfigError(Exception):
@@ -307,7 +310,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, object]:
     rows = {row.variable: row for row in ROWS}
     layer = {}
     for variable, text in environ.items():
-        if not variable.startswith("WORKQ_") or variable == CONFIG_VARIABLE:
+        if not variable.startswith("WORKQ_") or variable == CONFIG_VARIABLE or _OTHERS_VARIABLE.fullmatch(variable):
             continue
         if variable not in rows:
             raise _no_such_setting(variable, variable, [CONFIG_VARIABLE, *rows], prefix="WORKQ_")
