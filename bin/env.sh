@@ -43,6 +43,36 @@ fingerprint() {
     { printf '%s\n' "$root" && cat "$root/setup.cfg" "$root/pyproject.toml"; } | cksum
 }
 
+# Compiled modules lie beside their sources and win over them, so they must not be older than these.
+sources() {
+    (cd "$root" && find setup.py workq -name '*.py' -print | LC_ALL=C sort | xargs cat) | cksum
+}
+
+remove_compiled() {
+    find "$root/workq" "$root/workq__mypyc"*.so -name '*.so' -exec rm -f {} + 2>/dev/null || :
+    rm -f "$venv/.compiled"
+}
+
+note_compiled() {
+    [ "${WORKQ_PURE:-}" != 1 ] || return 0
+    sources >"$venv/.compiled"
+    set -- "$root"/workq/engine/*.so
+    [ -e "$1" ] || say "not compiled (see $venv/pip.log): runs as pure Python, at about half the speed"
+}
+
+compile() {
+    if [ "${WORKQ_PURE:-}" = 1 ] || [ "$(cat "$venv/.compiled" 2>/dev/null)" = "$(sources)" ]; then return; fi
+    python=$venv/bin/python
+    lock
+    if [ "$(cat "$venv/.compiled" 2>/dev/null)" != "$(sources)" ]; then
+        say "the sources have changed: compiling them, takes half a minute (WORKQ_PURE=1 does without)"
+        remove_compiled
+        install . || :
+        note_compiled
+    fi
+    exec 9>&-
+}
+
 ready() {
     [ "$(cat "$venv/.ready-$1" 2>/dev/null)" = "$wanted" ] && [ -x "$venv/bin/python" ] &&
         { [ -z "${PYTHON:-}" ] || [ "$(readlink -f "$venv/bin/python")" = "$python" ]; }
@@ -74,13 +104,16 @@ install() {
 prepare() {
     if [ -n "${PYTHON:-}" ]; then python=$(find_python) || exit; fi
     wanted=$(fingerprint)
-    if ready "$1"; then return; fi
+    if ready "$1"; then
+        compile
+        return
+    fi
 
     if [ -z "${PYTHON:-}" ]; then python=$(find_python) || exit; fi
     lock
     if ready "$1"; then exec 9>&- && return; fi # another start did it
     say "setting up $venv with $python; takes a minute and needs the network, this once"
-    if ready run; then had_run=yes; else had_run= && make_venv; fi
+    if ready run; then had_run=yes; else had_run= && remove_compiled && make_venv; fi
 
     rm -f "$venv/.ready-run" "$venv/.ready-dev"
     if [ "$1" = dev ]; then what=".[dev]"; else what=.; fi
@@ -93,6 +126,7 @@ prepare() {
         fi
         die "all that pip said is in $venv/pip.log"
     fi
+    note_compiled
     [ "$1" = run ] || printf '%s\n' "$wanted" >"$venv/.ready-dev"
     printf '%s\n' "$wanted" >"$venv/.ready-run"
     exec 9>&-

@@ -25,6 +25,7 @@ venv)
 pip)
     echo "pip $last" >>{here}/calls
     if [ -e {here}/pip-fails ]; then cat {here}/pip-fails && exit 1; fi
+    if [ ! -e {here}/cc-fails ]; then touch workq/engine/engine.so; fi
     for name in workq workq-server workq-log ruff mypy pytest; do cp {here}/program "$(dirname "$0")/$name"; done ;;
 pytest)
     shift 2
@@ -60,8 +61,12 @@ class Checkout:
         self.stand_ins = tmp_path / "stand-ins"
         self.venv = self.root / ".venv"
         shutil.copytree(PROJECT / "bin", self.root / "bin")
-        for name in ("setup.cfg", "pyproject.toml"):
+        for name in ("setup.cfg", "pyproject.toml", "setup.py"):
             shutil.copy(PROJECT / name, self.root / name)
+        self.source = self.root / "workq" / "engine" / "engine.py"
+        self.compiled = self.source.with_suffix(".so")
+        self.source.parent.mkdir(parents=True)
+        self.source.write_text("pass")
         self.stand_ins.mkdir()
         self.python = self.make_program("python", PYTHON)
         self.make_program("program", PROGRAM)
@@ -191,6 +196,34 @@ class TestSetUp:
         assert sorted(calls[2:]) == ["workq", "workq-log"]
 
 
+class TestCompiling:
+    def test_happens_again_when_a_source_has_changed(self, checkout: Checkout):
+        checkout.run("workq")
+        checkout.calls()
+        checkout.source.write_text("changed")
+        status, _, err = checkout.run("workq")
+        assert status == 0
+        assert err.startswith("workq: the sources have changed: compiling them")
+        assert checkout.calls() == ["pip .", "workq"]
+        assert checkout.run("workq") == (0, "this is workq\n", "")
+
+    def test_that_fails_leaves_no_compiled_module_beside_a_changed_source_and_tells_it_once(self, checkout: Checkout):
+        checkout.run("workq")
+        assert checkout.compiled.exists()
+        checkout.break_program("cc")
+        checkout.source.write_text("changed")
+        status, _, err = checkout.run("workq")
+        assert status == 0
+        assert err.splitlines()[-1].startswith("workq: not compiled ")
+        assert not checkout.compiled.exists()
+        assert checkout.run("workq") == (0, "this is workq\n", "")
+
+    def test_is_not_done_for_who_asks_for_the_pure_build(self, checkout: Checkout):
+        checkout.run("workq")
+        checkout.source.write_text("changed")
+        assert checkout.run("workq", WORKQ_PURE="1") == (0, "this is workq\n", "")
+
+
 class TestMistakes:
     def test_a_python_that_is_too_old(self, checkout: Checkout):
         old = checkout.make_program("old", OLD_PYTHON)
@@ -284,7 +317,7 @@ class TestTest:
         checkout.break_program("pytest")
         status, _, err = checkout.run("test")
         assert status == 1
-        assert err.splitlines()[-1] == "failed: ruff check; ruff format --check; python -m pytest"
+        assert err.splitlines()[-1] == "failed: ruff check; ruff format --check; env WORKQ_PURE=1 python -m pytest"
         assert checkout.calls()[2:] == list(self.ALL)
 
     def test_fails_when_pytest_with_arguments_fails(self, checkout: Checkout):

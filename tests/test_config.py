@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from workq.build import is_compiled
 from workq.server.config import ROWS, Address, ConfigError, Row, Settings, load_settings
 from workq.version import VERSION
+
+BUILD = "compiled" if is_compiled() else "pure"
 
 # For each setting three values as a user writes them, and what they become.
 EXAMPLES: dict[str, list[tuple[str, Any]]] = {
@@ -264,7 +267,7 @@ def test_version_names_the_server_its_python_and_its_event_loop(capsys):
     with pytest.raises(SystemExit) as stop:
         load_settings(["--version"], {})
     assert stop.value.code == 0
-    expected = f"workq-server {VERSION} (Python {platform.python_version()}, uvloop {uvloop.__version__})\n"
+    expected = f"workq-server {VERSION} ({BUILD}, Python {platform.python_version()}, uvloop {uvloop.__version__})\n"
     assert capsys.readouterr().out == expected
 
 
@@ -272,4 +275,4 @@ def test_version_names_asyncio_where_uvloop_cannot_be_imported(monkeypatch, caps
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(SystemExit):
         load_settings(["--version"], {})
-    assert capsys.readouterr().out == f"workq-server {VERSION} (Python {platform.python_version()}, asyncio)\n"
+    assert capsys.readouterr().out == f"workq-server {VERSION} ({BUILD}, Python {platform.python_version()}, asyncio)\n"

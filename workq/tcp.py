@@ -20,8 +20,11 @@ READ_AHEAD: Final = 1_048_576
 WRITE_AHEAD: Final = 262_144
 
 
-class Connection(asyncio.Protocol):
-    """One client."""
+class Connection:
+    """One client: an `asyncio.Protocol` by its methods.
+
+    It does not inherit from it, because a compiled class cannot have an interpreted base.
+    """
 
     __slots__ = (
         "_broker",

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, get_args, ov
 
 import attrs
 
+from workq.build import is_compiled
 from workq.values import Range, shown
 from workq.version import VERSION
 
@@ -249,14 +250,15 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 
 
 def version_line() -> str:
-    """What `--version` prints: the server, its Python, its event loop."""
+    """What `--version` prints: the server, its build, its Python, its event loop."""
     try:
         import uvloop
     except ImportError:
         loop = "asyncio"
     else:
         loop = f"uvloop {uvloop.__version__}"  # type: ignore[attr-defined]  # there, but not declared
-    return f"workq-server {VERSION} (Python {platform.python_version()}, {loop})"
+    build = "compiled" if is_compiled() else "pure"
+    return f"workq-server {VERSION} ({build}, Python {platform.python_version()}, {loop})"
 
 
 class _Parser(argparse.ArgumentParser):

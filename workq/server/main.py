@@ -11,9 +11,10 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from workq.broker import Broker, Clock
+from workq.build import is_compiled
 from workq.engine import Engine
 from workq.server.config import Address, ConfigError, Settings, load_settings
 from workq.tcp import Connection, HangupWatch
@@ -79,8 +80,8 @@ class Server:
         self._hangups.close()
         self._broker.close()
 
-    def _connection(self) -> Connection:
-        return Connection(self._broker, self._hangups)
+    def _connection(self) -> asyncio.BaseProtocol:
+        return cast(asyncio.BaseProtocol, Connection(self._broker, self._hangups))
 
     async def _listen_tcp(self, address: Address) -> None:
         try:
@@ -166,7 +167,8 @@ async def _serve(settings: Settings) -> None:
     addresses = await server.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    log.info("workq-server %s is ready on %s", VERSION, ", ".join(addresses))
+    build = "compiled" if is_compiled() else "pure Python, not compiled"
+    log.info("workq-server %s (%s) is ready on %s", VERSION, build, ", ".join(addresses))
     log.warning("jobs are kept in memory only and end with this process; --data-dir DIR keeps them on disk")
     await stop.wait()
     await server.stop()

@@ -1,0 +1,45 @@
+"""Compiles the hot rooms with mypyc, from the same sources that run without it.
+
+Without a C compiler, or with WORKQ_PURE=1 in the environment, nothing is compiled and everything works, slower.
+All other metadata is in setup.cfg.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+from glob import glob
+
+from setuptools import Extension, setup
+
+HOT = [
+    "workq/record.py",
+    "workq/values.py",
+    "workq/commands.py",
+    "workq/replies.py",
+    *sorted(glob("workq/engine/[a-z]*.py")),
+    "workq/protocol/text.py",
+    "workq/protocol/server.py",
+    "workq/broker.py",
+    "workq/tcp.py",
+]
+
+
+def extensions() -> list[Extension]:
+    """The compiled modules; none where they are not wanted or cannot be made."""
+    if os.environ.get("WORKQ_PURE") == "1" or not {"bdist_wheel", "build_ext", "editable_wheel"} & set(sys.argv):
+        return []
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    if shutil.which(compiler) is None:
+        print(f"workq: no C compiler ({compiler}): installing pure Python, which is slower", file=sys.stderr)
+        return []
+    from mypyc.build import mypycify
+
+    compiled: list[Extension] = mypycify(["--ignore-missing-imports", *HOT], opt_level="3", group_name="workq")
+    for extension in compiled:
+        extension.optional = True  # a compiler that fails is like none
+    return compiled
+
+
+setup(ext_modules=extensions())
