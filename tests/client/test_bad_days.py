@@ -1,0 +1,240 @@
+"""What the clients do when the server, or what stands in its place, fails them."""
+
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import workq
+from tests.client.conftest import url_of
+from tests.client.fakes import FakeServer, Script, hang_up, pass_on, say, silence, swallow_reply
+from tests.server import Dialogue, ServerProcess
+
+Connect = Callable[..., Any]
+ID = "61a444a0-6128-41c0-8078-cc757d3bd2d8"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def test_no_server_is_an_error_that_says_nothing_was_sent(connect: Connect) -> None:
+    url = f"workq://127.0.0.1:{free_port()}"
+    with pytest.raises(workq.ConnectionLost) as caught:
+        connect(url, retry_for=0).add("q", id=ID)
+    assert str(caught.value) == f"{url}: add job {ID}: cannot connect: Connection refused; nothing was sent"
+    assert not caught.value.outcome_unknown
+
+
+def test_a_host_that_does_not_exist_is_an_error(connect: Connect) -> None:
+    with pytest.raises(workq.ConnectionLost, match=r"workq://no\.such\.host\.invalid:9922: .*: cannot connect: "):
+        connect("workq://no.such.host.invalid", retry_for=0).inspect_server()
+
+
+def test_a_unix_socket_that_is_not_there_is_an_error(connect: Connect) -> None:
+    with pytest.raises(workq.ConnectionLost, match=r"unix:/no/such: .*: cannot connect: No such file or directory"):
+        connect("unix:/no/such", retry_for=0).inspect_server()
+
+
+def test_a_server_that_comes_within_retry_for_is_waited_for(connect: Connect) -> None:
+    port = free_port()
+    client = connect(f"workq://127.0.0.1:{port}", retry_for=20)
+    with ThreadPoolExecutor() as threads:
+        starting = threads.submit(ServerProcess, "--port", str(port))
+        job_id = client.add("q", b"early")
+        with starting.result(20):
+            assert client.inspect_job(job_id).payload == b"early"
+
+
+def test_a_request_cut_off_has_an_unknown_outcome_and_its_id(connect: Connect) -> None:
+    with FakeServer(say(b"")) as server:
+        with pytest.raises(workq.ConnectionLost) as caught:
+            connect(server.url, retry_for=0).add("q", id=ID)
+        error = caught.value
+        assert (error.outcome_unknown, error.job_id, error.server) == (True, ID, server.url)
+        assert str(error) == (
+            f"{server.url}: add job {ID}: the server closed the connection; whether the server did it is unknown"
+        )
+
+
+@pytest.mark.parametrize(
+    ("call", "reply"),
+    [
+        (lambda client: client.add("q", id=ID), b"+OK\r\n"),
+        (lambda client: client.lease("q"), b"+OK 1\r\n%b q 1000 2\r\nab\r\n" % ID.encode()),
+        (lambda client: client.result(ID), b"+OK 1\r\n%b 1 2\r\nab\r\n" % ID.encode()),
+        (lambda client: client.inspect_queue("q"), b"+OK 1\r\nq 2\r\nready-len 1\r\nscheduled-len 0\r\n"),
+        (lambda client: client.delete(ID), b"-CLIENT-ERROR no\r\n"),
+    ],
+)
+def test_a_reply_cut_at_any_byte_is_a_lost_connection(
+    connect: Connect, call: Callable[[Any], object], reply: bytes
+) -> None:
+    for cut in range(len(reply)):
+        with FakeServer(say(reply[:cut])) as server, pytest.raises(workq.ConnectionLost) as caught:
+            call(connect(server.url, retry_for=0))
+        assert caught.value.outcome_unknown
+
+
+def test_an_add_whose_reply_is_lost_is_repeated_and_added_once(
+    connect: Connect, server: ServerProcess, url: str
+) -> None:
+    assert isinstance(server.address, tuple)
+    queue = f"q-{uuid.uuid4()}"
+    with FakeServer(swallow_reply(server.address), pass_on(server.address)) as proxy:
+        client = connect(proxy.url)
+        job_id = client.add(queue, b"once")
+        assert proxy.connections == 2
+        assert [info.id for info in client.inspect_jobs(queue)] == [job_id]
+        client.close()
+
+
+@pytest.mark.parametrize("method", ["complete", "delete"])
+def test_a_complete_or_delete_whose_reply_is_lost_is_repeated(
+    connect: Connect, server: ServerProcess, url: str, method: str
+) -> None:
+    assert isinstance(server.address, tuple)
+    with workq.Client(url) as direct:
+        job_id = direct.add(f"q-{uuid.uuid4()}")
+    with FakeServer(swallow_reply(server.address), pass_on(server.address)) as proxy:
+        client = connect(proxy.url)
+        getattr(client, method)(job_id)
+        assert proxy.connections == 2
+        client.close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda client: client.run("q", id=ID, timeout=5), lambda client: client.fail(ID, "no")],
+    ids=["run", "fail"],
+)
+def test_a_run_or_fail_whose_reply_is_lost_is_not_repeated(connect: Connect, call: Callable[[Any], object]) -> None:
+    with FakeServer(say(b"")) as server:
+        with pytest.raises(workq.ConnectionLost) as caught:
+            call(connect(server.url, retry_for=20))
+        assert server.connections == 1
+    assert caught.value.outcome_unknown
+    assert caught.value.job_id == ID
+
+
+def test_a_duplicate_answer_to_a_first_try_is_an_error(connect: Connect) -> None:
+    refuse = say(b"-CLIENT-ERROR Duplicate job\r\n")
+    with FakeServer(refuse) as server, pytest.raises(workq.ClientError, match="Duplicate job"):
+        connect(server.url).add("q", id=ID)
+
+
+def test_trying_again_ends(connect: Connect) -> None:
+    with FakeServer(hang_up) as server:
+        with pytest.raises(workq.ConnectionLost, match=r"whether the server did it is unknown|nothing was sent"):
+            connect(server.url, retry_for=0.3).add("q")
+        assert server.connections > 1
+
+
+def test_a_lease_goes_on_when_the_server_is_restarted(connect: Connect) -> None:
+    with ServerProcess() as first, ThreadPoolExecutor() as threads:
+        assert isinstance(first.address, tuple)
+        port = str(first.address[1])
+        url = url_of(first)
+        client = connect(url, retry_for=20)
+        leasing = threads.submit(client.lease, "q", timeout=20)
+        with first.connect() as observer:
+            wait_for_a_lease(observer)
+        first.kill()
+        with ServerProcess("--port", port), workq.Client(url) as producer:
+            job_id = producer.add("q", b"after the restart")
+            assert leasing.result(20).id == job_id
+
+
+def wait_for_a_lease(observer: Dialogue) -> None:
+    """A lease on a queue brings the queue into being."""
+    deadline = time.monotonic() + 10
+    while observer.ask(b"inspect queue q\r\n") == b"-NOT-FOUND":
+        assert time.monotonic() < deadline
+
+
+def test_a_client_goes_on_after_a_restart(connect: Connect) -> None:
+    with ServerProcess() as first:
+        assert isinstance(first.address, tuple)
+        client = connect(url_of(first), retry_for=0)
+        client.add("q")
+        port = str(first.address[1])
+        first.kill()
+        with pytest.raises(workq.ConnectionLost, match="cannot connect"):
+            client.add("q")
+        with ServerProcess("--port", port):
+            client.add("q")
+            assert client.lease("q", timeout=0).name == "q"
+
+
+def http_server(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (http_server, "'HTTP/1.1 400 Bad Request' is not a reply of a Workq server"),
+        (say(b"\x15\x03\x03\x00\x02\x02\x46"), "is not a reply of a Workq server"),
+        (say(b"+OK 7\r\n"), "'+OK' was expected, not '+OK 7'"),
+    ],
+    ids=["http", "tls", "other reply"],
+)
+def test_another_protocol_on_the_port_is_an_error_at_once(connect: Connect, script: Script, words: str) -> None:
+    with FakeServer(script) as server:
+        with pytest.raises(workq.ServerError) as caught:
+            connect(server.url).add("q", id=ID)
+        assert server.connections == 1
+    assert str(caught.value).startswith(f"{server.url}: add job {ID}: ")
+    assert words in str(caught.value)
+
+
+def test_a_server_that_cannot_do_it_is_quoted(connect: Connect) -> None:
+    with FakeServer(say(b"-SERVER-ERROR the disk is full\r\n")) as server, pytest.raises(workq.ServerError) as caught:
+        connect(server.url).add("q", id=ID)
+    assert str(caught.value) == f"{server.url}: add job {ID}: the disk is full"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda client: client.add("q", id=ID), lambda client: client.result(ID, timeout=0.05)],
+    ids=["add", "result"],
+)
+def test_a_silent_server_is_given_up(connect: Connect, call: Callable[[Any], object]) -> None:
+    with FakeServer(silence) as server:
+        client = connect(server.url, retry_for=0, reply_timeout=0.05)
+        with pytest.raises(workq.ConnectionLost, match=r"no reply within 0\.\d+ s; whether the server did it is unk"):
+            call(client)
+
+
+def test_words_that_nobody_asked_for_are_not_taken_for_an_answer() -> None:
+    answered, said = threading.Event(), threading.Event()
+
+    def chatter(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"+OK\r\n")
+        answered.wait(10)
+        connection.sendall(b"-SERVER-ERROR you have been idle\r\n")
+        said.set()
+        silence(connection)
+
+    with FakeServer(chatter, say(b"+OK\r\n")) as server, workq.Client(server.url) as client:
+        client.add("q")
+        answered.set()
+        assert said.wait(10)
+        client.add("q")
+        assert server.connections == 2
+
+
+def test_errors_can_be_pickled() -> None:
+    import pickle
+
+    error = pickle.loads(pickle.dumps(workq.ConnectionLost("gone", "workq://h:1", "add", ID, True)))
+    assert (str(error), error.job_id, error.outcome_unknown) == (f"workq://h:1: add job {ID}: gone", ID, True)

@@ -1,0 +1,292 @@
+"""What every method promises: one suite for both clients, against a real server."""
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workq
+from tests.client.conftest import url_of
+from tests.server import ServerProcess
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue that no other test uses."""
+    return f"q-{uuid.uuid4()}"
+
+
+def test_a_job_is_added_leased_completed_and_its_result_read(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    job_id = client.add(queue, b"photo.jpg", ttr=5)
+    job = client.lease(queue, timeout=5)
+    assert (job.id, job.name, job.payload, job.ttr, job.attempt) == (job_id, queue, b"photo.jpg", 5.0, None)
+    assert 4 < job.remaining() <= 5
+    client.complete(job.id, b"320x200")
+    assert client.result(job_id, timeout=0) == workq.JobResult(job_id, True, b"320x200")
+
+
+def test_ids_are_generated_as_uuid4(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    first, second = client.add(queue), client.add(queue)
+    assert first != second
+    assert uuid.UUID(first).version == uuid.UUID(second).version == 4
+
+
+@pytest.mark.parametrize("kind", [str, uuid.UUID, lambda text: text.upper()])
+def test_an_id_of_ones_own_may_be_text_or_a_uuid(connect: Connect, url: str, queue: str, kind: Any) -> None:
+    text = str(uuid.uuid1())
+    client = connect(url)
+    assert client.add(queue, id=kind(text)) == text
+    client.delete(kind(text))
+    with pytest.raises(workq.NotFound, match=f"delete job {text}: no such job"):
+        client.delete(kind(text))
+
+
+def test_durations_are_seconds_or_timedeltas(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    info = client.inspect_job(client.add(queue, ttr=0.25, ttl=timedelta(hours=1)))
+    assert (info.ttr, info.ttl) == (0.25, 3600.0)
+    info = client.inspect_job(client.add(queue, ttr=timedelta(milliseconds=1), ttl=2.5))
+    assert (info.ttr, info.ttl) == (0.001, 2.5)
+
+
+def test_flags_arrive(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    info = client.inspect_job(client.add(queue, priority=-5, max_attempts=3, max_fails=2))
+    assert (info.priority, info.max_attempts, info.max_fails) == (-5, 3, 2)
+    assert (info.attempts, info.fails, info.state) == (0, 0, workq.JobState.NEW)
+
+
+def test_a_scheduled_job_waits_for_its_time(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    at = datetime(2096, 2, 29, 12, 0, 30, tzinfo=timezone(timedelta(hours=2)))
+    job_id = client.schedule(queue, b"later", at=at, priority=1)
+    (info,) = client.inspect_scheduled_jobs(queue)
+    assert (info.id, info.payload, info.scheduled) == (job_id, b"later", at)
+    assert client.inspect_queue(queue) == workq.QueueInfo(queue, ready=0, scheduled=1)
+    with pytest.raises(workq.Timeout):
+        client.lease(queue, timeout=0)
+
+
+def test_a_job_scheduled_for_the_past_is_ready_at_once(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    job_id = client.schedule(queue, at=datetime.now(UTC) - timedelta(seconds=1.5))
+    assert client.lease(queue, timeout=0).id == job_id
+
+
+def test_a_failed_job_keeps_the_workers_words(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    job_id = client.add(queue)
+    client.fail(client.lease(queue).id, "not an image: ä")
+    outcome = client.result(job_id)
+    assert (outcome.success, outcome.result, outcome.error) == (False, "not an image: ä".encode(), "not an image: ä")
+
+
+def test_run_gives_the_workers_result(connect: Connect, url: str, queue: str) -> None:
+    def work() -> None:
+        with workq.Client(url) as worker:
+            worker.complete(worker.lease(queue, timeout=10).id, b"pong")
+
+    with ThreadPoolExecutor() as threads:
+        working = threads.submit(work)
+        outcome = connect(url).run(queue, b"ping", timeout=10)
+        working.result(10)
+    assert (outcome.success, outcome.result, outcome.error) == (True, b"pong", None)
+
+
+def test_run_times_out_when_no_worker_comes(connect: Connect, url: str, queue: str) -> None:
+    with pytest.raises(workq.Timeout, match=r"run job .*: no result in the time given"):
+        connect(url).run(queue, timeout=0.01)
+
+
+def test_lease_takes_from_any_of_several_queues(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    client.add(f"{queue}.b", b"here")
+    assert client.lease(f"{queue}.a", f"{queue}.b").name == f"{queue}.b"
+
+
+def test_listings_are_paged(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    ids = [client.add(queue, str(number)) for number in range(5)]
+    assert [info.id for info in client.inspect_jobs(queue)] == ids
+    assert [info.id for info in client.inspect_jobs(queue, cursor=1, limit=2)] == ids[1:3]
+    assert workq.QueueInfo(queue, 5, 0) in client.inspect_queues()
+    assert len(client.inspect_queues(limit=1)) == 1
+
+
+def test_the_server_tells_its_figures(connect: Connect, url: str) -> None:
+    info = connect(url).inspect_server()
+    assert info.active_clients >= 1
+    assert info.evicted_jobs == 0
+    assert abs(datetime.now(UTC) - info.started) < timedelta(minutes=5)
+
+
+def test_payloads_may_hold_anything(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    for payload in (b"", b"\r\n+OK\r\n", bytes(range(256)) * 4096, bytearray(b"ab"), memoryview(b"cd"), "text ä"):
+        job_id = client.add(queue, payload)
+        expected = payload.encode() if isinstance(payload, str) else bytes(payload)
+        assert client.inspect_job(job_id).payload == expected
+        assert client.lease(queue, timeout=0).payload == expected
+
+
+def test_the_json_codec_serves_payloads_and_results(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url, codec="json")
+    job_id = client.add(queue, {"width": 320, "name": "ä"})
+    job = client.lease(queue)
+    assert job.payload == {"width": 320, "name": "ä"}
+    client.complete(job.id, [1, None])
+    assert client.result(job_id).result == [1, None]
+
+
+def test_a_pair_of_functions_is_a_codec(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url, codec=(lambda number: str(number).encode(), int))
+    client.add(queue, 42)
+    assert client.lease(queue).payload == 42
+
+
+REFUSED: list[tuple[Callable[[Any], object], str]] = [
+    (lambda client: client.add("two words"), "add: Invalid Name: 'two words', 1 to 255 of"),
+    (lambda client: client.add("q", ttr=0), "add: Invalid TTR: '0' is not a whole number from 1 to 86400000 ms"),
+    (lambda client: client.add("q", ttr=float("nan")), "add: Invalid TTR: 'nan s' is not"),
+    (lambda client: client.add("q", ttl=-1), "add: Invalid TTL: '-1000' is not"),
+    (lambda client: client.add("q", priority=2**31), "add: Invalid Priority: '2147483648' is not"),
+    (lambda client: client.add("q", max_attempts=256), "add: Invalid Max Attempts: '256' is not"),
+    (lambda client: client.add("q", max_fails=-1), "add: Invalid Max Fails: '-1' is not"),
+    (lambda client: client.add("q", id="x"), "add job x: Invalid ID: 'x' is not a UUID"),
+    (
+        lambda client: client.add("q", id=uuid.UUID(int=0)),
+        f"add job {uuid.UUID(int=0)}: Invalid ID: the nil UUID is not allowed",
+    ),
+    (lambda client: client.add("q", {"a": 1}), "add: a value of type dict cannot be encoded as bytes: bytes, str"),
+    (
+        lambda client: client.schedule("q", at=datetime(2030, 1, 1)),
+        "schedule: Invalid Time: 2030-01-01 00:00:00 has no",
+    ),
+    (lambda client: client.run("q", timeout=90_000), "run: Invalid wait timeout: '90000000' is not"),
+    (lambda client: client.lease(timeout=1), "lease: Invalid Name: at least one queue is needed"),
+    (lambda client: client.result("y"), "result job y: Invalid ID: 'y' is not a UUID"),
+    (lambda client: client.inspect_jobs("q", limit=101), "inspect jobs: Invalid limit: '101' is not"),
+    (lambda client: client.inspect_queues(cursor=-1), "inspect queues: Invalid cursor offset: '-1' is not"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED)
+def test_a_value_that_is_not_allowed_is_refused_before_sending(
+    connect: Connect, call: Callable[[Any], object], words: str
+) -> None:
+    with pytest.raises(workq.ClientError) as caught:
+        call(connect("workq://127.0.0.1:1"))  # nobody listens there, and nobody needs to
+    assert str(caught.value).startswith(f"workq://127.0.0.1:1: {words}")
+
+
+def test_a_payload_over_the_limit_is_refused_before_sending(connect: Connect) -> None:
+    job_id = str(uuid.uuid4())
+    client = connect("workq://127.0.0.1:1")
+    size = 2**20 + 1
+    for call in (
+        lambda: client.add("q", bytes(size), id=job_id),
+        lambda: client.complete(job_id, bytes(size)),
+        lambda: client.fail(job_id, bytes(size)),
+    ):
+        with pytest.raises(workq.ClientError, match=rf"job {job_id}: Invalid \w+ size: '{size}' .* 0 to 1048576 bytes"):
+            call()
+
+
+def test_a_payload_that_cannot_be_encoded_is_named_with_its_reason(connect: Connect) -> None:
+    with pytest.raises(
+        workq.ClientError, match=r"a value of type set cannot be encoded as json: .* not JSON"
+    ) as caught:
+        connect("workq://127.0.0.1:1", codec="json").add("q", {1})
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_a_codec_must_give_bytes(connect: Connect) -> None:
+    with pytest.raises(workq.ClientError, match=r"the codec .* gave str instead of bytes"):
+        connect("workq://127.0.0.1:1", codec=(str, str)).add("q", 1)
+
+
+def test_a_leased_payload_that_cannot_be_decoded_is_named_with_its_job(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url, codec="json")
+    with workq.Client(url) as plain:
+        job_id = plain.add(queue, b"{")
+    with pytest.raises(workq.ClientError, match=f"lease of job {job_id}: 1 bytes cannot be decoded as json") as caught:
+        client.lease(queue)
+    assert caught.value.job_id == job_id
+
+
+def test_errors_have_the_servers_words_its_address_and_the_job(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    job_id = client.add(queue)
+    with pytest.raises(workq.ClientError) as caught:
+        client.add(queue, id=job_id)
+    error = caught.value
+    assert (error.server, error.action, error.job_id) == (url, "add", job_id)
+    assert error.text.startswith("Duplicate job")
+    assert str(error).startswith(f"{url}: add job {job_id}: Duplicate job")
+
+    client.complete(job_id)
+    with pytest.raises(workq.ClientError, match=f"{url}: complete job {job_id}: Duplicate result"):
+        client.complete(job_id)
+    with pytest.raises(workq.NotFound, match=f"{url}: inspect queue {queue}.not: no such queue"):
+        client.inspect_queue(f"{queue}.not")
+    with pytest.raises(workq.Timeout, match=rf"{url}: lease from {queue}, b: no job within 0\.01 s"):
+        client.lease(queue, "b", timeout=0.01)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:9922", "http://127.0.0.1", "workq://", "workq://h:0", "workq://h:65536", "workq://h/q", "unix:"],
+)
+def test_an_address_of_another_form_is_refused(connect: Connect, url: str) -> None:
+    with pytest.raises(workq.ClientError, match=r"Invalid server address: .*; allowed are workq://host:port, "):
+        connect(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("workq://localhost", "workq://localhost:9922"),
+        ("workq://[::1]", "workq://[::1]:9922"),
+        ("workq://10.0.0.1:1234/", "workq://10.0.0.1:1234"),
+        ("unix:/run/workq.sock", "unix:/run/workq.sock"),
+        (None, "workq://127.0.0.1:9922"),
+    ],
+)
+def test_addresses_are_shown_in_full(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, url: str | None, shown: str
+) -> None:
+    monkeypatch.delenv("WORKQ_SERVER", raising=False)
+    assert connect(url).url == shown
+
+
+def test_the_environment_names_the_server(connect: Connect, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("WORKQ_SERVER", url)
+    assert connect().inspect_server().active_clients >= 1
+
+
+def test_a_codec_we_do_not_know_is_refused(connect: Connect) -> None:
+    with pytest.raises(workq.ClientError, match="Invalid codec: 'xml'; allowed are 'bytes', 'json' and a pair"):
+        connect(codec="xml")
+
+
+def test_ipv6_and_unix_sockets_work(connect: Connect, tmp_path: Path) -> None:
+    with ServerProcess("--listen", "[::1]:0", "--unix", str(tmp_path / "socket")) as server:
+        job_id = connect(url_of(server)).add("q", b"over IPv6")
+        assert connect(f"unix:{tmp_path / 'socket'}").inspect_job(job_id).payload == b"over IPv6"
+
+
+def test_a_closed_client_says_so(connect: Connect, url: str) -> None:
+    client = connect(url)
+    client.inspect_server()
+    client.close()
+    client.close()
+    with pytest.raises(workq.ClientError, match="the client is closed"):
+        client.inspect_server()

@@ -1,0 +1,186 @@
+"""What the clients hand out: plain values, with names and ids as `str`, seconds as `float`, times as aware UTC."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, Final
+
+from workq import replies as r
+from workq.protocol.text import format_id
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(time_ms: int) -> datetime:
+    """The aware UTC time of Unix milliseconds."""
+    return _EPOCH + timedelta(milliseconds=time_ms)
+
+
+def id_text(job_id: bytes) -> str:
+    """The canonical text of a job id."""
+    return format_id(job_id).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that was leased: it is yours until `deadline`.
+
+    id        UUID in lower case
+    name      its queue
+    payload   what its producer gave, decoded by the client's or the worker's codec (bytes by default)
+    ttr       seconds that the lease lasts
+    deadline  when the lease ends, by this machine's clock; from then on the server may give the job to another worker
+    attempt   which attempt this is, counted from 1; None where the server does not tell
+
+    Raises nothing. Example::
+
+        job = client.lease("resize")
+        client.complete(job.id, b"done")
+    """
+
+    id: str
+    name: str
+    payload: Any
+    ttr: float
+    deadline: datetime
+    attempt: int | None = None
+
+    def remaining(self) -> float:
+        """Seconds until `deadline`, below zero when it has passed."""
+        return (self.deadline - datetime.now(UTC)).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """How a job ended.
+
+    id       the job
+    success  True after `complete`; False after a final `fail`, or when the attempts were used up
+    result   what the worker gave: decoded by the client's codec after a success, the raw bytes after a failure
+
+    Raises nothing. Example::
+
+        outcome = client.run("resize", b"photo.jpg", timeout=30)
+        print(outcome.result if outcome.success else outcome.error)
+    """
+
+    id: str
+    success: bool
+    result: Any
+
+    @property
+    def error(self) -> str | None:
+        """The worker's words about a failure as text, None after a success."""
+        return None if self.success else bytes(self.result).decode("utf-8", "replace")
+
+
+class JobState(Enum):
+    """Where a job stands, as `inspect_job` tells; the value is the word for people.
+
+    NEW        not leased yet, ready or waiting for its scheduled time
+    COMPLETED  done
+    FAILED     given up
+    PENDING    back in its queue after an attempt
+    LEASED     with a worker
+
+    Raises nothing. Example::
+
+        assert client.inspect_job(job.id).state is workq.JobState.LEASED
+    """
+
+    NEW = "new"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    PENDING = "pending"
+    LEASED = "leased"
+
+
+# In the order of their numbers on the wire.
+_STATES: Final = tuple(JobState)
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job as `inspect_job`, `inspect_jobs` and `inspect_scheduled_jobs` show it.
+
+    ttr, ttl      seconds; a job of `run` has the ttl 0
+    max_attempts  leases allowed, 0 for no limit; `attempts` is how many there were
+    max_fails     the fail that is final, 0 and 1 both mean the first; `fails` is how many there were
+    created       to the second; so is `scheduled`, None for a job that never had a time
+
+    Raises nothing. Example::
+
+        info = client.inspect_job(job_id)
+        print(info.state.value, info.attempts)
+    """
+
+    id: str
+    name: str
+    payload: Any
+    ttr: float
+    ttl: float
+    priority: int
+    max_attempts: int
+    attempts: int
+    max_fails: int
+    fails: int
+    state: JobState
+    created: datetime
+    scheduled: datetime | None
+
+    @classmethod
+    def of(cls, info: r.JobInfo, payload: Any) -> "JobInfo":
+        """The public form of what the server told; `payload` is its payload decoded."""
+        return cls(
+            id=id_text(info.job_id),
+            name=info.name.decode(),
+            payload=payload,
+            ttr=info.ttr_ms / 1000,
+            ttl=info.ttl_ms / 1000,
+            priority=info.priority,
+            max_attempts=info.max_attempts,
+            attempts=info.attempts,
+            max_fails=info.max_fails,
+            fails=info.fails,
+            state=_STATES[info.state],
+            created=moment(info.created_ms),
+            scheduled=moment(info.scheduled_ms) if info.scheduled_ms else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """How many jobs of a queue are `ready` to be leased, and how many wait for their time (`scheduled`).
+
+    Raises nothing. Example::
+
+        print(client.inspect_queue("resize").ready)
+    """
+
+    name: str
+    ready: int
+    scheduled: int
+
+    @classmethod
+    def of(cls, info: r.QueueInfo) -> "QueueInfo":
+        """The public form of what the server told."""
+        return cls(info.name.decode(), info.ready_len, info.scheduled_len)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Figures of the server: connections now, jobs whose TTL ended before they did, its start to the second.
+
+    Raises nothing. Example::
+
+        print(client.inspect_server().started.isoformat())
+    """
+
+    active_clients: int
+    evicted_jobs: int
+    started: datetime
+
+    @classmethod
+    def of(cls, info: r.ServerInfo) -> "ServerInfo":
+        """The public form of what the server told."""
+        return cls(info.active_clients, info.evicted_jobs, moment(info.started_ms))

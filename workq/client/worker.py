@@ -1,0 +1,356 @@
+"""The worker: leases jobs, has functions do them, tells the server how they ended.
+
+Each function has as many slots as its `concurrency`. A slot leases a job, runs the function, acknowledges, and only
+then leases again, so nothing is leased that there is no room for. The slots of a function lease over one connection,
+one waiting `lease` behind the other; all acknowledgements go through one `AsyncClient`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+from workq import commands as c
+from workq import replies as r
+from workq.client.address import Address
+from workq.client.asynchronous import AsyncClient
+from workq.client.calls import Seconds, in_seconds
+from workq.client.codecs import CodecChoice, find_codec
+from workq.client.errors import ClientError, NotFound, WorkqError
+from workq.client.jobs import Job, id_text
+from workq.client.link import SharedLink
+from workq.client.retry import Backoff, Broken
+from workq.client.runners import Function, Outcome, Runner, Verdict, make_runner
+from workq.values import InvalidValue, check_name
+
+F = TypeVar("F", bound=Callable[[Any], Any])
+
+# A waiting lease is renewed at this interval, which is also how long a dead connection may go unnoticed, plus patience.
+LEASE_WAIT_S: Final = 30.0
+PATIENCE_S: Final = 30.0
+CONNECT_TIMEOUT_S: Final = 5.0
+# Work that is done is worth some trouble to report.
+ACKNOWLEDGE_FOR_S: Final = 30.0
+# Cancelled functions get this long to clean up when the worker leaves.
+CANCEL_S: Final = 1.0
+# No job has more fails than this left.
+_MAX_FAILS: Final = 255
+
+log = logging.getLogger("workq.worker")
+
+
+class Worker:
+    """Runs functions for the jobs of queues.
+
+    url    the server, as for `Client`
+    codec  how payloads and results of its functions become bytes: ``"bytes"``, ``"json"``, or (to_bytes, from_bytes)
+    grace  seconds that running functions have to finish once the worker is told to stop
+
+    It raises `ClientError` for arguments that are not allowed. Losing the server is no error: it logs so, and goes on
+    when the server is back. It logs a line per job to the logger ``workq.worker``.
+
+    Example::
+
+        worker = workq.Worker()
+
+        @worker.job("resize", concurrency=8)
+        def resize(payload: bytes) -> bytes:
+            return payload.upper()
+
+        worker.run()
+    """
+
+    def __init__(self, url: str | None = None, *, codec: CodecChoice = "bytes", grace: Seconds = 30.0) -> None:
+        self._url = url
+        self._codec = codec
+        self._grace_s = in_seconds(grace)
+        self._functions: dict[str, Function] = {}
+        self._stop_wanted = False
+        self._stopping: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def job(
+        self, name: str, *, concurrency: int = 1, codec: CodecChoice | None = None, processes: bool = False
+    ) -> Callable[[F], F]:
+        """Decorate the function for the jobs of the queue `name`. It is called with the payload.
+
+        concurrency  jobs of this queue at the same time
+        codec        another than the worker's
+        processes    run a plain function in processes instead of threads; it must be at the top of a module
+
+        What the function returns is the job's result (None: an empty one); an exception fails the job with its words;
+        `Retry` and `Reject` say what is to happen instead. At the end of the job's TTR an `async` function is
+        cancelled and a process killed; a thread cannot be ended and blocks its slot until it returns. The job is not
+        acknowledged then: it goes back to its queue.
+
+        Raises `ClientError` for a value that is not allowed and for a second function of a queue.
+        """
+        try:
+            check_name(name.encode())
+            chosen = find_codec(self._codec if codec is None else codec)
+        except InvalidValue as error:
+            raise ClientError(str(error)) from None
+        if concurrency < 1:
+            raise ClientError(f"Invalid concurrency: {concurrency}; at least 1 is needed")
+        if name in self._functions:
+            raise ClientError(f"Invalid Name: {name} has a function already")
+
+        def register(call: F) -> F:
+            function = Function(name, call, chosen, concurrency, processes)
+            if processes and function.is_async:
+                raise ClientError(f"the function for {name} is async, and processes run plain functions only")
+            self._functions[name] = function
+            return call
+
+        return register
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT, or until `stop`; then finish what runs, within the grace time.
+
+        A second signal ends the process at once. What is not finished comes back at the end of its TTR.
+        Call it from the main thread: elsewhere it does not see signals. Raises `ClientError` when it cannot start.
+        """
+        loop = asyncio.new_event_loop()
+        try:
+            with self._signals(loop):
+                loop.run_until_complete(self.run_async())
+        finally:
+            # Not asyncio.run: that would wait for ever for a function which does not let itself be cancelled.
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_S))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    async def run_async(self) -> None:
+        """Work in the running event loop until `stop`; then finish what runs, within the grace time.
+
+        Cancelling it gives up what runs at once. Raises `ClientError` when it cannot start.
+        """
+        address = Address.parse(self._url)
+        self._check_functions()
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        if self._stop_wanted:
+            self._stopping.set()
+        shown = ", ".join([f"{each.name} x{each.concurrency}" for each in self._functions.values()])
+        log.info("%s: working on %s", address, shown)
+        client = AsyncClient(address.url, retry_for=ACKNOWLEDGE_FOR_S)
+        crews = [_Crew(function, address, client) for function in self._functions.values()]
+        try:
+            stop = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait([stop, *[slot for crew in crews for slot in crew.slots]], return_when="FIRST_COMPLETED")
+            stop.cancel()
+            await asyncio.gather(*[crew.finish(self._grace_s) for crew in crews])
+        finally:
+            self._stopping = self._loop = None
+            self._stop_wanted = False
+            for crew in crews:
+                await crew.close()
+            await client.close()
+            log.info("%s: worker stopped", address)
+
+    def stop(self) -> None:
+        """Begin to stop; from any thread, any number of times. A worker that does not run yet will not begin."""
+        self._stop_wanted = True
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed this moment: it has stopped
+                loop.call_soon_threadsafe(stopping.set)
+
+    def _check_functions(self) -> None:
+        if not self._functions:
+            raise ClientError("the worker has no functions: register them with @worker.job(name)")
+        try:
+            for function in self._functions.values():
+                if function.processes:
+                    function.check_process_safe()
+        except InvalidValue as error:
+            raise ClientError(str(error)) from error.__cause__
+
+    @contextlib.contextmanager
+    def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def on_signal(number: int, _: FrameType | None) -> None:
+            # From now on a signal has its usual effect, even if a function blocks the event loop.
+            for each in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(each, signal.SIG_DFL)
+            say = "%s: finishing what runs, for %g s at most; a second signal ends the process at once"
+            loop.call_soon_threadsafe(log.info, say, signal.Signals(number).name, self._grace_s)
+            self.stop()
+
+        before = {each: signal.signal(each, on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+class _Crew:
+    """The slots of one function, their leases, and the jobs they have in hand."""
+
+    def __init__(self, function: Function, address: Address, client: AsyncClient) -> None:
+        self._function = function
+        self._leases = _Leases(function.name, address)
+        self._client = client
+        self._runners = [make_runner(function) for _ in range(function.concurrency)]
+        self._running: dict[str, asyncio.Future[Outcome]] = {}
+        self.slots = [asyncio.create_task(self._slot(runner)) for runner in self._runners]
+
+    async def finish(self, grace_s: float) -> None:
+        """Lease no more; let what runs finish, but for no longer than `grace_s` seconds."""
+        await self._leases.close()
+        ended, _ = await asyncio.wait(self.slots, timeout=grace_s)
+        for slot in ended:
+            slot.result()  # a slot ends by our leave or by a mistake of ours, which must not stay in the dark
+        for job_id in self._running:
+            log.warning("%s %s still runs after %g s of grace: left to its TTR", self._function.name, job_id, grace_s)
+
+    async def close(self) -> None:
+        """Give up what still runs."""
+        await self._leases.close()
+        running = list(self._running.values())
+        for slot in self.slots:
+            slot.cancel()
+        for runner in self._runners:
+            runner.close()
+        await asyncio.wait(self.slots)
+        if running:
+            await asyncio.wait(running, timeout=CANCEL_S)
+
+    async def _slot(self, runner: Runner) -> None:
+        while (leased := await self._leases.next()) is not None:
+            await self._work(runner, leased)
+
+    async def _work(self, runner: Runner, leased: r.LeasedJob) -> None:
+        ttr = timedelta(milliseconds=leased.ttr_ms)
+        deadline = datetime.now(UTC) + ttr
+        job = Job(id_text(leased.job_id), self._function.name, leased.payload, ttr.total_seconds(), deadline)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        running = self._running[job.id] = runner.start(job)
+        try:
+            await asyncio.wait([running], timeout=job.ttr)
+            if not running.done():
+                log.warning("%s %s overdue: not done in its TTR of %g s, not acknowledged", job.name, job.id, job.ttr)
+                runner.interrupt()
+                await asyncio.wait([running])
+                return
+            outcome = _outcome(running)
+            took_s = loop.time() - started
+            problem = await self._acknowledge(job.id, outcome)
+        finally:
+            del self._running[job.id]
+        self._log(job, outcome, took_s, problem)
+
+    async def _acknowledge(self, job_id: str, outcome: Outcome) -> WorkqError | None:
+        """Tell the server. What prevents that is no reason to stop: without the word the job comes back."""
+        try:
+            if outcome.verdict is Verdict.DONE:
+                await self._client.complete(job_id, outcome.result)
+            elif outcome.verdict is Verdict.FAILED:
+                await self._client.fail(job_id, outcome.result)
+            elif outcome.verdict is Verdict.REJECTED:
+                await self._fail_for_good(job_id, outcome.result)
+        except WorkqError as error:
+            return error
+        return None
+
+    async def _fail_for_good(self, job_id: str, reason: bytes) -> None:
+        """Fail a job until it is final: `max_fails` may put it back to be tried again."""
+        await self._client.fail(job_id, reason)
+        for _ in range(_MAX_FAILS):
+            try:
+                await self._client.fail(job_id, reason)
+            except NotFound:
+                return
+            except ClientError as error:
+                if error.text.startswith(r.DUPLICATE_RESULT.text):
+                    return
+                raise
+
+    def _log(self, job: Job, outcome: Outcome, took_s: float, problem: WorkqError | None) -> None:
+        if problem is None and not log.isEnabledFor(logging.INFO):
+            return
+        verdict = outcome.verdict
+        size = f", {len(outcome.result)} bytes"
+        about = size if verdict is Verdict.DONE else f": {outcome.result.decode()}" if outcome.result else ""
+        if problem is None:
+            log.info("%s %s %s in %.3f s%s", job.name, job.id, verdict.value, took_s, about)
+        else:
+            say = "%s %s %s in %.3f s%s; not acknowledged: %s"
+            log.warning(say, job.name, job.id, verdict.value, took_s, about, problem)
+        if outcome.trace:
+            log.debug("%s %s: %s", job.name, job.id, outcome.trace.rstrip())
+
+
+def _outcome(running: "asyncio.Future[Outcome]") -> Outcome:
+    if running.cancelled():
+        return Outcome(Verdict.FAILED, b"the function was cancelled")
+    return running.result()
+
+
+class _Leases:
+    """Jobs of one queue for the slots that ask, over one connection that is renewed for as long as it takes."""
+
+    def __init__(self, name: str, address: Address) -> None:
+        self._address = address
+        self._command = c.Lease((name.encode(),), int(LEASE_WAIT_S * 1000))
+        self._shared = SharedLink(address, CONNECT_TIMEOUT_S)
+        self._backoff = Backoff()
+        self._pause: asyncio.Task[None] | None = None
+        self._is_down = False
+        self._is_closed = False
+
+    async def next(self) -> r.LeasedJob | None:
+        """The next job; None when there will be no more."""
+        while not self._is_closed:
+            try:
+                link = self._shared.now() or await self._shared.get()
+                reply = await link.ask(self._command, LEASE_WAIT_S + PATIENCE_S)
+            except Broken as broken:
+                await self._wait_out(str(broken))
+                continue
+            if isinstance(reply, r.LeasedJob):
+                self._recovered()
+                return reply
+            if isinstance(reply, r.TimedOut):
+                self._recovered()
+            else:
+                await self._wait_out(reply.text if isinstance(reply, r.Refused | r.Unavailable) else repr(reply))
+        return None
+
+    async def close(self) -> None:
+        """Hang up: slots that wait get None. Closing twice is fine."""
+        self._is_closed = True
+        if self._pause is not None:
+            self._pause.cancel()
+        await self._shared.close()
+
+    async def _wait_out(self, reason: str) -> None:
+        """Pause once for all slots, which learn of an outage in the same moment."""
+        if self._is_closed:
+            return
+        if self._pause is None or self._pause.done():
+            if not self._is_down:
+                self._is_down = True
+                log.warning("%s: %s; trying again until it works", self._address, reason)
+            self._pause = asyncio.create_task(asyncio.sleep(self._backoff.pause_s()))
+        await asyncio.wait([self._pause])
+
+    def _recovered(self) -> None:
+        if self._is_down:
+            self._is_down = False
+            self._backoff.reset()
+            log.info("%s: leasing again", self._address)
