@@ -4,17 +4,26 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sortedcontainers import SortedDict
 
-from workq.engine.job import READY, STATE_NAMES, Job
+from workq.engine.job import NEVER_MS, READY, STATE_NAMES, Job
 
 if TYPE_CHECKING:
     from workq.engine.waiters import LeaseWaiter
 
-# Below this many dead entries a level is not worth tidying.
+# Below this many dead entries a level, and the list of levels, is not worth tidying.
 _TIDY_ENTRIES: Final = 64
+# Stands for the time of a job that never was scheduled: before all times, and there are some before 1970.
+_UNSCHEDULED: Final = -NEVER_MS
+
+# A job in a heap: its time, its `seq`, and what tells it from an older copy of itself (see `Carried`).
+_Entry: TypeAlias = tuple[int, int, int, Job]
+
+
+def _entry(job: Job) -> _Entry:
+    return job.scheduled_ms or _UNSCHEDULED, job.seq, id(job), job
 
 
 class Level:
@@ -32,7 +41,7 @@ class Level:
     def __init__(self) -> None:
         self.live = 0
         self.fresh: deque[Job] = deque()
-        self.placed: list[tuple[int, int, Job]] = []
+        self.placed: list[_Entry] = []
 
     def push(self, job: Job) -> None:
         self.live += 1
@@ -40,7 +49,7 @@ class Level:
         if job.scheduled_ms == 0 and (not fresh or fresh[-1].seq < job.seq):
             fresh.append(job)
         else:
-            heapq.heappush(self.placed, (job.scheduled_ms, job.seq, job))
+            heapq.heappush(self.placed, _entry(job))
 
     def first(self) -> Job:
         """The job to lease next. There must be one (`live`)."""
@@ -50,10 +59,10 @@ class Level:
         placed = self.placed
         if not placed:
             return fresh[0]
-        while placed and placed[0][2].state != READY:
+        while placed and placed[0][3].state != READY:
             heapq.heappop(placed)
-        if not fresh or (placed and placed[0][0] == 0 and placed[0][1] < fresh[0].seq):
-            return placed[0][2]
+        if not fresh or (placed and placed[0][0] == _UNSCHEDULED and placed[0][1] < fresh[0].seq):
+            return placed[0][3]
         return fresh[0]
 
     def drop(self, job: Job) -> None:
@@ -61,7 +70,7 @@ class Level:
         self.live -= 1
         if self.fresh and self.fresh[0] is job:
             self.fresh.popleft()
-        elif self.placed and self.placed[0][2] is job:
+        elif self.placed and self.placed[0][3] is job:
             heapq.heappop(self.placed)
         elif len(self.fresh) + len(self.placed) > 2 * self.live + _TIDY_ENTRIES:
             self.tidy(job)
@@ -70,17 +79,15 @@ class Level:
         """Remove dead entries; `gone` counts as dead."""
         self.fresh = deque([job for job in self.fresh if job.state == READY and job is not gone])
         if self.placed:
-            entries = {
-                seq: (time, seq, job) for time, seq, job in self.placed if job.state == READY and job is not gone
-            }
+            entries = {entry[1]: entry for entry in self.placed if entry[3].state == READY and entry[3] is not gone}
             self.placed = sorted(entries.values())
 
     def __iter__(self) -> Iterator[Job]:
         """The ready jobs in order, each once."""
-        fresh = ((0, job.seq, job) for job in self.fresh if job.state == READY)
-        placed = sorted([entry for entry in self.placed if entry[2].state == READY])
+        fresh = (_entry(job) for job in self.fresh if job.state == READY)
+        placed = sorted([entry for entry in self.placed if entry[3].state == READY])
         last_seq = -1
-        for _, seq, job in heapq.merge(fresh, placed):
+        for _, seq, _, job in heapq.merge(fresh, placed):
             if seq != last_seq:
                 yield job
             last_seq = seq
@@ -114,7 +121,11 @@ class Queue:
 
     def drop_ready(self, job: Job) -> None:
         """Forget a job that is about to stop being ready."""
-        self._levels[job.spec.priority].drop(job)
+        level = self._levels[job.spec.priority]
+        level.drop(job)
+        if not level.live and len(self._levels) > 2 * self.counts[READY] + _TIDY_ENTRIES:
+            self._levels = {priority: level for priority, level in self._levels.items() if level.live}
+            self._priorities = sorted([-priority for priority in self._levels])
 
     def first_ready(self) -> Job | None:
         """The job to lease next: highest priority, then the order of `Level`."""

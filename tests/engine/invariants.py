@@ -1,0 +1,90 @@
+"""What is true of an engine between any two calls, whatever happened before."""
+
+from collections.abc import Iterable
+
+from tests.engine.snapshot import timers
+from workq.engine import NEVER_MS, Engine
+from workq.engine.job import GONE, LEASED, READY, SCHEDULED, STATE_NAMES, Job
+from workq.engine.queue import Queue
+from workq.engine.state import State
+from workq.engine.timers import Item, TimerWheel
+from workq.engine.waiters import LeaseWaiter, ResultWaiter, RunWaiter, Waiter
+
+
+def check_engine(engine: Engine) -> None:
+    """Raise `AssertionError` unless jobs, queues, timers and waiters of `engine` agree with each other."""
+    check_state(engine.state)
+    _check_waiters(engine)
+    _check_foreground_jobs(engine)
+
+
+def check_state(state: State) -> None:
+    """Raise `AssertionError` unless jobs, queues and timers of `state` agree with each other."""
+    jobs = state.jobs.values()
+    for job_id, job in state.jobs.items():
+        assert job.job_id == job_id
+        assert job.state != GONE
+        assert job.queue is state.queues[job.spec.name]
+        assert job.seq < state.next_seq
+        assert (job.result is not None) == (STATE_NAMES[job.state] in ("completed", "failed"))
+    for queue in state.queues.values():
+        _check_queue(queue, [job for job in jobs if job.queue is queue])
+    _check_timers(state.expiries, {job: job.expires_ms() for job in jobs if job.expires_ms() != NEVER_MS})
+    _check_timers(state.deadlines, {job: job.deadline_ms for job in jobs if job.state in (LEASED, SCHEDULED)})
+    kept = [job for job in jobs if not job.spec.foreground]
+    assert state.stored_bytes == sum([len(j.spec.name) + len(j.payload) + len(j.result or b"") for j in kept])
+
+
+def _check_queue(queue: Queue, jobs: list[Job]) -> None:
+    for number in range(GONE):
+        assert queue.counts[number] == len([job for job in jobs if job.state == number])
+    ready = sorted([job for job in jobs if job.state == READY], key=_place)
+    assert queue.ready_jobs(0, len(jobs) + 1) == ready
+    scheduled = sorted([job for job in jobs if job.state == SCHEDULED], key=_place)
+    assert queue.scheduled_jobs(0, len(jobs) + 1) == scheduled
+    assert not (ready and queue.leasers), f"{queue.name!r} has a ready job and somebody who waits for one"
+
+
+def _place(job: Job) -> tuple[int, bool, int, int]:
+    return -job.spec.priority, job.scheduled_ms != 0, job.scheduled_ms, job.seq
+
+
+def _check_timers(wheel: TimerWheel[Item], expected: dict[Item, int]) -> None:
+    found = timers(wheel)
+    assert len(found) == len(wheel) == len(expected)
+    assert set(found) == set(expected)
+    assert wheel.next_ms <= min(expected.values(), default=NEVER_MS)
+
+
+def _check_waiters(engine: Engine) -> None:
+    waiting: dict[Waiter, int] = {}
+    leasers = _unique([waiter for queue in engine.state.queues.values() for waiter in queue.leasers])
+    for leaser in leasers:
+        for queue in leaser.queues:
+            assert leaser in queue.leasers
+        waiting[leaser] = leaser.deadline_ms
+    for job_id, watchers in engine._watchers.items():
+        assert watchers
+        for watcher in watchers:
+            assert watcher.job is engine.state.jobs[job_id]
+            assert watcher.job.result is None
+            if isinstance(watcher, RunWaiter) and watcher.overdue:
+                assert watcher.job.state == LEASED
+            else:
+                waiting[watcher] = watcher.deadline_ms
+    assert not [waiter for waiter in waiting if waiter.done]
+    _check_timers(engine._waits, waiting)
+
+
+def _check_foreground_jobs(engine: Engine) -> None:
+    for job in engine.state.jobs.values():
+        if job.spec.foreground:
+            assert job.result is None
+            watchers: Iterable[ResultWaiter] = engine._watchers.get(job.job_id, ())
+            owners = [watcher for watcher in watchers if isinstance(watcher, RunWaiter)]
+            assert len(owners) <= 1
+            assert owners or job.state == LEASED, f"nobody waits for {job}"
+
+
+def _unique(leasers: list[LeaseWaiter]) -> list[LeaseWaiter]:
+    return list(dict.fromkeys(leasers))

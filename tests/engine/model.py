@@ -1,0 +1,312 @@
+"""The rules of the job server said as plainly as possible: lists, scans and sorting, with no thought of speed.
+
+The engine must give the same replies to the same clients at the same times. Where the rules leave a choice (a lease
+on several queues), the caller says what the engine chose and the model checks that it was allowed.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from workq import commands as c
+from workq.replies import (
+    DUPLICATE_JOB,
+    DUPLICATE_RESULT,
+    NOT_FOUND,
+    OK,
+    TIMED_OUT,
+    JobInfo,
+    JobResult,
+    Jobs,
+    LeasedJob,
+    QueueInfo,
+    Queues,
+    Refused,
+    Reply,
+)
+from workq.values import JobSpec
+
+FOREVER_MS = 2**62  # a TTL this long does not end
+
+
+@dataclass(eq=False)
+class ModelJob:
+    """A job; `time_ms` is 0 unless it was scheduled, `timer` orders deadlines that fall together."""
+
+    job_id: bytes
+    spec: JobSpec
+    payload: bytes
+    created_ms: int
+    time_ms: int
+    seq: int
+    state: Literal["scheduled", "ready", "leased", "completed", "failed"]
+    deadline_ms: int
+    timer: int
+    attempts: int = 0
+    fails: int = 0
+    result: bytes = b""
+
+    def finished(self) -> bool:
+        return self.state in ("completed", "failed")
+
+    def place(self) -> tuple[int, bool, int, int]:
+        """Where it stands in its queue: by priority, then never scheduled ones, then by time, then by creation."""
+        return -self.spec.priority, self.time_ms != 0, self.time_ms, self.seq
+
+    def expires_ms(self) -> int | None:
+        endless = self.spec.foreground or self.spec.ttl_ms >= FOREVER_MS
+        return None if endless else (self.time_ms or self.created_ms) + self.spec.ttl_ms
+
+
+@dataclass(eq=False)
+class ModelWaiter:
+    """A client that waits. `overdue`: a run past its time that waits for the end of the lease of its job."""
+
+    client: int
+    command: c.Lease | c.Run | c.Result
+    deadline_ms: int
+    job: ModelJob | None
+    overdue: bool = False
+
+
+class Model:
+    """Holds jobs in order of creation and waiters in order of arrival; `replies` to waiters go by client."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.jobs: list[ModelJob] = []
+        self.waiters: list[ModelWaiter] = []
+        self.names: set[bytes] = set()
+        self.replies: dict[int, Reply] = {}
+        self.evicted_jobs = 0
+        self._seqs = 0
+        self._timers = 0
+
+    # -- commands ------------------------------------------------------------------------------------------------
+
+    def execute(self, client: int, command: c.Command, chosen: bytes | None = None) -> Reply | None:
+        """The reply to `command`; None if the client has to wait. `chosen` is the name of the queue leased from."""
+        match command:
+            case c.Add(job_id, spec, payload):
+                return self._create(job_id, spec, payload, 0)
+            case c.Schedule(job_id, spec, run_at_ms, payload):
+                if run_at_ms + spec.ttl_ms <= self.now_ms:
+                    return Refused("Invalid Time: time and TTL together are in the past")
+                return self._create(job_id, spec, payload, run_at_ms)
+            case c.Run():
+                return self._run(client, command)
+            case c.Lease(names):
+                return self._lease(client, command, set(names), chosen)
+            case c.InspectQueue(name):
+                return Queues([self._queue_info(name)]) if name in self.names else NOT_FOUND
+            case c.InspectQueues(cursor, limit):
+                page = sorted(self.names)[cursor : cursor + limit]
+                return Queues([self._queue_info(name) for name in page])
+            case c.InspectJobs(name, cursor, limit):
+                return self._page("ready", name, cursor, limit)
+            case c.InspectScheduledJobs(name, cursor, limit):
+                return self._page("scheduled", name, cursor, limit)
+            case c.Complete(job_id) | c.Fail(job_id) | c.Delete(job_id) | c.Result(job_id) | c.InspectJob(job_id):
+                found = [job for job in self.jobs if job.job_id == job_id]
+                return self._about(client, command, found[0]) if found else NOT_FOUND
+        raise TypeError(command)
+
+    def _about(self, client: int, command: c.Command, job: ModelJob) -> Reply | None:
+        match command:
+            case c.InspectJob():
+                return Jobs([_job_info(job)])
+            case c.Delete():
+                self._remove(job)
+                return OK
+            case c.Result(_, wait_ms):
+                if job.finished():
+                    return _outcome(job)
+                if wait_ms == 0:
+                    return TIMED_OUT
+                self._wait(client, command, job)
+                return None
+            case c.Complete() | c.Fail() if job.finished():
+                return DUPLICATE_RESULT
+            case c.Complete(_, result):
+                self._finish(job, "completed", result)
+            case c.Fail(_, result):
+                job.fails += 1
+                if job.fails >= job.spec.max_fails or _attempts_are_used_up(job):
+                    self._finish(job, "failed", result)
+                elif job.state == "leased":
+                    job.state = "ready"
+                    self._hand_out()
+        return OK
+
+    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int) -> Reply:
+        if any(job.job_id == job_id for job in self.jobs):
+            return DUPLICATE_JOB
+        self._seqs += 1
+        self._timers += 1
+        state: Literal["scheduled", "ready"] = "scheduled" if time_ms > self.now_ms else "ready"
+        job = ModelJob(job_id, spec, payload, self.now_ms, time_ms, self._seqs, state, time_ms, self._timers)
+        self.jobs.append(job)
+        self.names.add(spec.name)
+        self._hand_out()
+        return OK
+
+    def _run(self, client: int, command: c.Run) -> Reply | None:
+        created = self._create(command.job_id, command.spec, command.payload, 0)
+        if created != OK:
+            return created
+        job = self.jobs[-1]
+        if command.wait_ms == 0 and job.state == "ready":
+            self._remove(job)
+            return TIMED_OUT
+        self._wait(client, command, job)
+        return None
+
+    def _lease(self, client: int, command: c.Lease, names: set[bytes], chosen: bytes | None) -> Reply | None:
+        self.names |= names
+        allowed = {job.spec.name for job in self.jobs if job.state == "ready"} & names
+        if allowed:
+            assert chosen in allowed, f"{chosen!r} was leased from, allowed are {allowed}"
+            return self._grant(self._in_state("ready", chosen)[0])
+        if command.wait_ms == 0:
+            return TIMED_OUT
+        self._wait(client, command, None)
+        return None
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def next_ms(self) -> int | None:
+        """When something happens by itself."""
+        moments = [job.deadline_ms for job in self.jobs if job.state in ("leased", "scheduled")]
+        moments += [expires_ms for job in self.jobs if (expires_ms := job.expires_ms()) is not None]
+        moments += [waiter.deadline_ms for waiter in self.waiters if not waiter.overdue]
+        return min(moments, default=None)
+
+    def tick(self, now_ms: int) -> None:
+        """First the TTLs that are over, then leases and scheduled times, then waits; each by deadline."""
+        self.now_ms = now_ms
+        expired = [(expires_ms, job) for job in self.jobs if (expires_ms := job.expires_ms()) is not None]
+        for expires_ms, job in sorted(expired, key=lambda pair: (pair[0], pair[1].seq)):
+            if expires_ms <= now_ms:
+                self.evicted_jobs += not job.finished()
+                self._remove(job)
+        due = [job for job in self.jobs if job.state in ("leased", "scheduled") and job.deadline_ms <= now_ms]
+        for job in sorted(due, key=lambda job: (job.deadline_ms, job.timer)):
+            if job.state == "leased":
+                self._end_lease(job)
+            else:
+                job.state = "ready"
+                self._hand_out()
+        for waiter in sorted(self.waiters, key=lambda waiter: waiter.deadline_ms):
+            if waiter in self.waiters and waiter.deadline_ms <= now_ms and not waiter.overdue:
+                self._time_out(waiter)
+
+    def _end_lease(self, job: ModelJob) -> None:
+        patient = [w for w in self.waiters if w.job is job and isinstance(w.command, c.Run) and not w.overdue]
+        if job.spec.foreground and not patient:
+            self._answer_watchers(job, TIMED_OUT)
+            self._remove(job)
+        elif _attempts_are_used_up(job):
+            self._finish(job, "failed", b"")
+        else:
+            job.state = "ready"
+            self._hand_out()
+
+    def _time_out(self, waiter: ModelWaiter) -> None:
+        job = waiter.job
+        if job is None or isinstance(waiter.command, c.Result):
+            self._answer(waiter, TIMED_OUT)
+        elif job.state == "leased":
+            waiter.overdue = True
+        else:
+            self._answer(waiter, TIMED_OUT)
+            self._remove(job)
+
+    # -- waiters -------------------------------------------------------------------------------------------------
+
+    def cancel(self, client: int) -> None:
+        """`client` goes away. Its foreground job goes too, unless a worker has it."""
+        (waiter,) = [waiter for waiter in self.waiters if waiter.client == client]
+        self.waiters.remove(waiter)
+        if isinstance(waiter.command, c.Run) and waiter.job is not None and waiter.job.state != "leased":
+            self._remove(waiter.job)
+
+    def _wait(self, client: int, command: c.Lease | c.Run | c.Result, job: ModelJob | None) -> None:
+        self.waiters.append(ModelWaiter(client, command, self.now_ms + command.wait_ms, job))
+
+    def _answer(self, waiter: ModelWaiter, reply: Reply) -> None:
+        self.waiters.remove(waiter)
+        assert waiter.client not in self.replies
+        self.replies[waiter.client] = reply
+
+    def _answer_watchers(self, job: ModelJob, reply: Reply) -> None:
+        for waiter in [waiter for waiter in self.waiters if waiter.job is job]:
+            self._answer(waiter, reply)
+
+    def _hand_out(self) -> None:
+        """Give ready jobs to those who wait for them, longest first."""
+        for waiter in list(self.waiters):
+            if isinstance(waiter.command, c.Lease):
+                ready = [job for name in set(waiter.command.names) for job in self._in_state("ready", name)]
+                if ready:
+                    self._answer(waiter, self._grant(ready[0]))
+
+    # -- jobs ----------------------------------------------------------------------------------------------------
+
+    def _in_state(self, state: str, name: bytes | None) -> list[ModelJob]:
+        found = [job for job in self.jobs if job.state == state and job.spec.name == name]
+        return sorted(found, key=ModelJob.place)
+
+    def _grant(self, job: ModelJob) -> LeasedJob:
+        self._timers += 1
+        job.attempts += 1
+        job.state = "leased"
+        job.deadline_ms = self.now_ms + job.spec.ttr_ms
+        job.timer = self._timers
+        return LeasedJob(job.job_id, job.spec.name, job.spec.ttr_ms, job.payload)
+
+    def _finish(self, job: ModelJob, state: Literal["completed", "failed"], result: bytes) -> None:
+        job.state = state
+        job.result = result
+        self._answer_watchers(job, _outcome(job))
+        if job.spec.foreground:
+            self._remove(job)
+
+    def _remove(self, job: ModelJob) -> None:
+        self.jobs.remove(job)
+        self._answer_watchers(job, NOT_FOUND)
+
+    # -- inspect -------------------------------------------------------------------------------------------------
+
+    def _queue_info(self, name: bytes) -> QueueInfo:
+        return QueueInfo(name, len(self._in_state("ready", name)), len(self._in_state("scheduled", name)))
+
+    def _page(self, state: str, name: bytes, cursor: int, limit: int) -> Reply:
+        if name not in self.names:
+            return NOT_FOUND
+        return Jobs([_job_info(job) for job in self._in_state(state, name)[cursor : cursor + limit]])
+
+
+def _attempts_are_used_up(job: ModelJob) -> bool:
+    return job.spec.max_attempts != 0 and job.attempts >= job.spec.max_attempts
+
+
+def _outcome(job: ModelJob) -> JobResult:
+    return JobResult(job.job_id, job.state == "completed", job.result)
+
+
+def _job_info(job: ModelJob) -> JobInfo:
+    numbers = {"leased": 4, "completed": 1, "failed": 2}
+    return JobInfo(
+        job_id=job.job_id,
+        name=job.spec.name,
+        ttr_ms=job.spec.ttr_ms,
+        ttl_ms=job.spec.ttl_ms,
+        payload=job.payload,
+        max_attempts=job.spec.max_attempts,
+        attempts=job.attempts,
+        max_fails=job.spec.max_fails,
+        fails=job.fails,
+        priority=job.spec.priority,
+        state=numbers.get(job.state, 3 if job.attempts or job.fails else 0),
+        created_ms=job.created_ms,
+        scheduled_ms=job.time_ms,
+    )

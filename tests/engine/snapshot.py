@@ -1,0 +1,42 @@
+"""A state as plain data, to compare two of them."""
+
+from workq.engine.job import LEASED, SCHEDULED, STATE_NAMES, Job
+from workq.engine.state import State
+from workq.engine.timers import Item, TimerWheel
+
+
+def snapshot(state: State) -> dict[str, object]:
+    """What `state` remembers. States with equal snapshots go on alike, given the same commands at the same times.
+
+    Left out is what the log does not bring back: foreground jobs, and names of queues that have no jobs.
+    """
+    kept = {job_id: job for job_id, job in state.jobs.items() if not job.spec.foreground}
+    queues = sorted(state.queues.items())
+    return {
+        "jobs": {job_id.hex(): _fields(job) for job_id, job in sorted(kept.items())},
+        "ready": [(name, ids) for name, queue in queues if (ids := _ids(queue.ready_jobs(0, len(kept) * 2 + 100)))],
+        "scheduled": [(name, ids) for name, queue in queues if (ids := _ids(queue.scheduled_jobs(0, len(kept))))],
+        "expiries": sorted([(job.expires_ms(), job.job_id.hex()) for job in timers(state.expiries)]),
+        "deadlines": sorted([(job.deadline_ms, id_) for job in timers(state.deadlines) for id_ in _ids([job])]),
+        "evicted_jobs": state.evicted_jobs,
+        "stored_bytes": state.stored_bytes,
+    }
+
+
+def timers(wheel: TimerWheel[Item]) -> list[Item]:
+    """All that is set in `wheel`, each as often as it is."""
+    slots = [slot for level in wheel._levels for slot in level.values()]
+    return [*wheel._open, *[item for slot in slots for item in slot]]
+
+
+def _ids(jobs: list[Job]) -> list[str]:
+    return [job.job_id.hex() for job in jobs if not job.spec.foreground]
+
+
+def _fields(job: Job) -> dict[str, object]:
+    names = ("spec", "payload", "created_ms", "scheduled_ms", "seq", "attempts", "fails", "result")
+    fields = {name: getattr(job, name) for name in names}
+    fields["state"] = STATE_NAMES[job.state]
+    if job.state in (LEASED, SCHEDULED):
+        fields["deadline_ms"] = job.deadline_ms
+    return fields

@@ -1,0 +1,102 @@
+"""Generated histories: commands, the passing of time, clients that leave. Ids and names are few, so they collide.
+
+In a generated `Schedule`, `run_at_ms` is relative to the moment of its execution.
+"""
+
+from typing import TypeVar
+
+from hypothesis import strategies as st
+
+from workq import commands as c
+from workq.record import Record
+from workq.values import JobSpec
+
+IDS = [number.to_bytes(16, "big") for number in range(1, 6)]
+NAMES = [b"a", b"b", b"c"]
+
+
+class Sleep(Record):
+    """Time passes, and the engine is called whenever it asks for it."""
+
+    __match_args__ = ("ms",)
+    __slots__ = __match_args__
+
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+
+
+class Stall(Sleep):
+    """Time passes, and the engine is called only at the end of it."""
+
+    __slots__ = ()
+
+
+class HangUp(Record):
+    """One of the clients that wait goes away; `which` counts them modulo their number."""
+
+    __match_args__ = ("which",)
+    __slots__ = __match_args__
+
+    def __init__(self, which: int) -> None:
+        self.which = which
+
+
+Step = c.Command | Sleep | HangUp
+T = TypeVar("T")
+
+
+def one_of(*values: int) -> st.SearchStrategy[int]:
+    return st.sampled_from(values)
+
+
+ids = st.sampled_from(IDS)
+names = st.sampled_from(NAMES)
+waits = one_of(0, 1, 5, 20, 300, 70_000)
+payloads = st.sampled_from([b"", b"x"])
+ttrs = one_of(1, 5, 20, 300, 86_400_000)
+ttls = one_of(1, 7, 20, 400, 100_000, 2**62 - 1, 2**64 - 1)
+priorities = one_of(0, 0, 1, -1)
+run_at = one_of(-2 * 10**12, -400, -5, -1, 0, 1, 5, 20, 300, 90_000)
+cursors = one_of(0, 1, 2, 9)
+
+background = st.builds(JobSpec, names, ttrs, ttls, priorities, one_of(0, 0, 1, 2), one_of(0, 1, 2, 3))
+
+
+def _foreground(name: bytes, ttr_ms: int, priority: int) -> JobSpec:
+    return JobSpec(name, ttr_ms, 0, priority, foreground=True)
+
+
+steps: st.SearchStrategy[Step] = st.one_of(
+    st.builds(c.Add, ids, background, payloads),
+    st.builds(c.Schedule, ids, background, run_at, payloads),
+    st.builds(c.Run, ids, st.builds(_foreground, names, ttrs, priorities), waits, payloads),
+    st.builds(c.Lease, st.lists(names, min_size=1, max_size=4).map(tuple), waits),
+    st.builds(c.Complete, ids, payloads),
+    st.builds(c.Fail, ids, payloads),
+    st.builds(c.Result, ids, waits),
+    st.builds(c.Delete, ids),
+    st.builds(Sleep, one_of(0, 1, 2, 5, 20, 300, 70_000)),
+    st.builds(Stall, one_of(1, 5, 20, 300, 70_000, 10**9)),
+    st.builds(HangUp, st.integers(0, 3)),
+)
+looks: st.SearchStrategy[Step] = st.one_of(
+    st.builds(c.InspectJob, ids),
+    st.builds(c.InspectQueue, names),
+    st.builds(c.InspectQueues, cursors, one_of(1, 2, 9)),
+    st.builds(c.InspectJobs, names, cursors, one_of(1, 2, 9)),
+    st.builds(c.InspectScheduledJobs, names, cursors, one_of(1, 2, 9)),
+)
+# Starts from which short steps cross the borders of the timing wheel's slots, coarse and fine.
+starts = one_of(1_700_000_000_000, 2**40 - 3, 2**32 - 200, 65_536 * 77 - 2)
+
+
+def histories(step: st.SearchStrategy[T], longest: int = 60) -> st.SearchStrategy[list[T]]:
+    """Lists of steps, of every length alike: left to itself, hypothesis makes most lists very short."""
+    return st.integers(0, longest).flatmap(lambda length: st.lists(step, min_size=length, max_size=length))
+
+
+def at(step: c.Command, now_ms: int) -> c.Command:
+    """`step` as a command to execute at `now_ms`."""
+    if isinstance(step, c.Schedule):
+        return c.Schedule(step.job_id, step.spec, now_ms + step.run_at_ms, step.payload)
+    return step
