@@ -1,7 +1,8 @@
 """The server's side of the text protocol: a pull decoder for commands, an encoder for replies.
 
-The grammar and the order of checks are those of `doc/protocol.md`. `_parse` is the whole grammar; `_FAST` recognises
-the common lines at once and leaves every line that is anything but plain to `_parse`. A test holds the two together.
+The grammar and the order of checks are those of `doc/protocol.md`; `_parse` is the whole of it. Producers and workers
+repeat themselves, so what a line says apart from its id is remembered (`_adds`, `_completes`, `_leases`), and a line
+that was seen before is not parsed again.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from workq import commands as c
 from workq import replies as r
-from workq.protocol.text import ID_PATTERN, check_id, format_id, format_time, parse_id, parse_time, shown_bytes
+from workq.protocol.text import check_id, format_id, format_time, parse_id, parse_time, shown_bytes
 from workq.record import Record
 from workq.values import (
     CURSOR,
@@ -36,16 +37,8 @@ from workq.values import (
 MAX_LINE: Final = 65_536
 # An oversized payload is read and thrown away up to here, so that the connection stays usable; beyond, it is closed.
 MAX_DRAIN: Final = 64 * MIB
-# Specs and leases remembered by their text: producers and workers repeat themselves. The bound is for the others.
-MAX_REMEMBERED: Final = 8192
-
-_FAST: Final = re.compile(
-    rb"(?:add (%b) ([A-Za-z0-9_.\-]+ [0-9]+ [0-9]+) ([0-9]{1,7})((?: -[a-z\-]+=[0-9\-]+)*)"
-    rb"|complete (%b) ([0-9]{1,7})"
-    rb"|lease ([A-Za-z0-9_.\- ]+))\r?\n" % (ID_PATTERN, ID_PATTERN)
-)
-_ADD_GROUP: Final = 4
-_LEASE_GROUP: Final = 7
+# Lines remembered, of each kind. The bound is for those who never repeat themselves.
+MAX_REMEMBERED: Final = 16_384
 
 
 class Malformed(Record):
@@ -97,11 +90,9 @@ class Decoder:
             if self._pos == len(self._data) and not self._later:
                 return None
             if self._body is None and not self._skip_line:
-                match = _FAST.match(self._data, self._pos)
-                if match is not None:
-                    command = self._plain(match)
-                    if command is not None:
-                        return command
+                command = self._seen_before()
+                if command is not None:
+                    return command
             found = self._any()
             if found is not None or not self._join():
                 return found
@@ -117,25 +108,42 @@ class Decoder:
         self._later_size = 0
         return True
 
-    def _plain(self, match: re.Match[bytes]) -> c.Command | None:
-        """The command of a plain line; None if it needs the whole grammar, or bytes that are not here yet."""
-        group = match.lastindex
-        if group == _LEASE_GROUP:
-            lease = _leases.get(match[_LEASE_GROUP])
-            if lease is not None:
-                self._pos = match.end()
-            return lease
+    def _seen_before(self) -> c.Command | None:
+        """The command of a line that is remembered; None if it is not, or if bytes are missing, or wrong."""
         data = self._data
-        start = match.end()
+        pos = self._pos
+        end = data.find(b"\n", pos)
+        if end < 0:
+            return None
         spec = None
-        if group == _ADD_GROUP:
-            id_text, spec_text, size_text, flags_text = match.group(1, 2, 3, 4)
-            spec = _specs.get(spec_text + flags_text if flags_text else spec_text)
-            if spec is None:
+        if data.startswith(b"lease ", pos):
+            lease = _leases.get(data[pos:end])
+            if lease is not None:
+                self._pos = end + 1
+            return lease
+        if data.startswith(b"add ", pos):
+            id_end = pos + 40
+            add = _adds.get(data[id_end:end])
+            if add is None:
                 return None
+            spec, size = add
+        elif data.startswith(b"complete ", pos):
+            id_end = pos + 45
+            known_size = _completes.get(data[id_end:end])
+            if known_size is None:
+                return None
+            size = known_size
         else:
-            id_text, size_text = match.group(5, 6)
-        size = int(size_text)
+            return None
+        id_text = data[id_end - 36 : id_end]
+        digits = id_text.replace(b"-", b"")
+        if len(digits) != 32 or id_text[8:24:5] != b"----":
+            return None
+        try:
+            job_id = unhexlify(digits)
+        except ValueError:
+            return None
+        start = end + 1
         end = start + size
         if data.startswith(b"\r\n", end):
             after = end + 2
@@ -143,8 +151,7 @@ class Decoder:
             after = end + 1
         else:
             return None
-        job_id = unhexlify(id_text.replace(b"-", b""))
-        if size > MIB or job_id == NIL_ID:
+        if job_id == NIL_ID:
             return None
         self._pos = after
         if spec is None:
@@ -166,12 +173,15 @@ class Decoder:
             line = data[self._pos : end]
             self._pos = end + 1
             parsed = _parse(line[:-1] if line.endswith(b"\r") else line)
+            if isinstance(parsed, c.Lease):
+                _remember(_leases, line, parsed)
             if not isinstance(parsed, _Body):
                 return parsed
             if parsed.size > MIB:
                 self._skip_bytes = parsed.size
                 self._skip_line = True
                 return Malformed(parsed.error, fatal=parsed.size > MAX_DRAIN)
+            parsed.line = line
             self._body = parsed
         return self._finish(self._body)
 
@@ -196,7 +206,15 @@ class Decoder:
         self._body = None
         if body.error:
             return Malformed(body.error)
-        return _build(body.shape, body.args, body.flags, data[start:end])
+        command = _build(body.shape, body.args, body.flags, data[start:end])
+        # Remembered is what stands behind an id that stands right behind the command; a line may be written otherwise.
+        line = body.line
+        if isinstance(command, c.Add):
+            if line[4:40] == body.args[0]:
+                _remember(_adds, line[40:], (command.spec, body.size))
+        elif isinstance(command, c.Complete) and line[9:45] == body.args[0]:
+            _remember(_completes, line[45:], body.size)
+        return command
 
     def _skip(self) -> bool:
         """Throw away a number of bytes and then the rest of a line. True when that is done."""
@@ -216,7 +234,8 @@ _Flags: TypeAlias = dict[bytes, bytes]
 _Found: TypeAlias = c.Command | Malformed
 _Value = TypeVar("_Value")
 
-_specs: dict[bytes, JobSpec] = {}
+_adds: dict[bytes, tuple[JobSpec, int]] = {}  # what follows the id -> what it means and announces
+_completes: dict[bytes, int] = {}
 _leases: dict[bytes, c.Lease] = {}
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
@@ -254,7 +273,7 @@ class _Shape:
 class _Body:
     """A command line that was read before its payload. With an `error`, the payload is only to be thrown away."""
 
-    __slots__ = ("shape", "args", "flags", "size", "size_name", "error")
+    __slots__ = ("shape", "args", "flags", "size", "size_name", "error", "line")
 
     def __init__(self, shape: _Shape, args: _Args, flags: _Flags, size: int, size_name: str, error: str) -> None:
         self.shape = shape
@@ -263,6 +282,7 @@ class _Body:
         self.size = size
         self.size_name = size_name
         self.error = error
+        self.line = b""
 
 
 def _parse(line: bytes) -> c.Command | Malformed | _Body:
@@ -366,9 +386,7 @@ def _background_spec(args: _Args, flags: _Flags) -> JobSpec:
 
 def _add(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     job_id = check_id(parse_id(args[0]))
-    spec = _background_spec(args, flags)
-    _remember(_specs, b" ".join([*args[1:4], *[b"-%b=%b" % flag for flag in flags.items()]]), spec)
-    return c.Add(job_id, spec, payload)
+    return c.Add(job_id, _background_spec(args, flags), payload)
 
 
 def _schedule(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -392,9 +410,7 @@ def _run(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
 def _lease(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     wait_ms = _number(WAIT_TIMEOUT, args[-1])
     names = tuple([check_name(name) for name in args[:-1]])
-    command = c.Lease(names, WAIT_TIMEOUT.check(wait_ms))
-    _remember(_leases, b" ".join(args), command)
-    return command
+    return c.Lease(names, WAIT_TIMEOUT.check(wait_ms))
 
 
 def _complete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
