@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -117,13 +118,16 @@ class Dialogue:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def stop_sending(self) -> None:
+        """Close this side only."""
+        self.socket.shutdown(socket.SHUT_WR)
+
     def line(self) -> bytes:
         """The next line from the server, without its CRLF."""
-        while b"\n" not in self._received:
+        while b"\r\n" not in self._received:
             self._receive()
-        line, _, self._received = self._received.partition(b"\n")
-        assert line.endswith(b"\r"), f"a line of a reply ends in CRLF: {line!r}"
-        return line[:-1]
+        line, _, self._received = self._received.partition(b"\r\n")
+        return line
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes from the server."""
@@ -143,13 +147,22 @@ class Dialogue:
 
     def expect_end(self) -> None:
         """Read the end of the connection, and nothing before it."""
-        rest = self._received
+        assert not self._received, f"the end was expected, not {self._received!r}"
         with contextlib.suppress(ConnectionResetError):
-            rest = rest or self.socket.recv(65_536)
-        assert rest == b"", f"the end was expected, not {rest!r}"
+            rest = self.socket.recv(65_536)
+            assert not rest, f"the end was expected, not {rest!r}"
+
+    def has_input(self, server: ServerProcess) -> bool:
+        """Whether there is something to read, after `server` has done all that was sent to it until now."""
+        with server.connect() as other:
+            other.ask(b"inspect server\r\n")
+        return bool(self._received) or bool(select.select([self.socket], [], [], 0)[0])
 
     def _receive(self) -> None:
-        data = self.socket.recv(65_536)
+        try:
+            data = self.socket.recv(65_536)
+        except TimeoutError:
+            raise AssertionError(f"nothing more came within {PATIENCE_S:g} s, after {self._received!r}") from None
         if not data:
             raise ConnectionError(f"the server closed the connection after {self._received!r}")
         self._received += data
