@@ -10,14 +10,14 @@ def snapshot(state: State) -> dict[str, object]:
 
     Left out is what the log does not bring back: foreground jobs, and names of queues that have no jobs.
     """
-    kept = {job_id: job for job_id, job in state.jobs.items() if not job.spec.foreground}
     queues = sorted(state.queues.items())
+    every = len(state.jobs)
     return {
-        "jobs": {job_id.hex(): _fields(job) for job_id, job in sorted(kept.items())},
-        "ready": [(name, ids) for name, queue in queues if (ids := _ids(queue.ready_jobs(0, len(kept) * 2 + 100)))],
-        "scheduled": [(name, ids) for name, queue in queues if (ids := _ids(queue.scheduled_jobs(0, len(kept))))],
+        "jobs": {job.job_id.hex(): _fields(job) for job in state.jobs.values() if _is_kept(job)},
+        "ready": [(name, ids) for name, queue in queues if (ids := _ids(queue.ready_jobs(0, every)))],
+        "scheduled": [(name, ids) for name, queue in queues if (ids := _ids(queue.scheduled_jobs(0, every)))],
         "expiries": sorted([(job.expires_ms(), job.job_id.hex()) for job in timers(state.expiries)]),
-        "deadlines": sorted([(job.deadline_ms, id_) for job in timers(state.deadlines) for id_ in _ids([job])]),
+        "deadlines": sorted([(job.deadline_ms, job.job_id.hex()) for job in timers(state.deadlines) if _is_kept(job)]),
         "evicted_jobs": state.evicted_jobs,
         "stored_bytes": state.stored_bytes,
     }
@@ -30,7 +30,11 @@ def timers(wheel: TimerWheel[Item]) -> list[Item]:
 
 
 def _ids(jobs: list[Job]) -> list[str]:
-    return [job.job_id.hex() for job in jobs if not job.spec.foreground]
+    return [job.job_id.hex() for job in jobs if _is_kept(job)]
+
+
+def _is_kept(job: Job) -> bool:
+    return not job.spec.foreground
 
 
 def _fields(job: Job) -> dict[str, object]:

@@ -91,8 +91,9 @@ starts = one_of(1_700_000_000_000, 2**40 - 3, 2**32 - 200, 65_536 * 77 - 2)
 
 
 def histories(step: st.SearchStrategy[T], longest: int = 60) -> st.SearchStrategy[list[T]]:
-    """Lists of steps, of every length alike: left to itself, hypothesis makes most lists very short."""
-    return st.integers(0, longest).flatmap(lambda length: st.lists(step, min_size=length, max_size=length))
+    """Lists of steps. Made of lists of lists, because hypothesis by itself makes hardly any long ones."""
+    several = st.lists(step, max_size=12)
+    return st.lists(several, max_size=longest // 6).map(lambda lists: [step for steps in lists for step in steps])
 
 
 def at(step: c.Command, now_ms: int) -> c.Command:

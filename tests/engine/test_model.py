@@ -4,83 +4,60 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.invariants import check_engine
+from tests.engine.life import Life
 from tests.engine.model import Model
-from tests.engine.steps import IDS, NAMES, HangUp, Sleep, Stall, Step, at, histories, looks, starts, steps
+from tests.engine.steps import IDS, NAMES, Step, histories, looks, starts, steps
 from workq import commands as c
-from workq.engine import NEVER_MS, Engine, Waiter
+from workq.engine import NEVER_MS, Engine
 from workq.replies import LeasedJob, Reply
 
 
-class Twins:
-    """An engine and a model that live through the same history."""
+class Twins(Life):
+    """An engine and a model that live through the same history and are compared at every turn."""
 
     def __init__(self, now_ms: int, seed: int) -> None:
-        self.now_ms = now_ms
-        self.engine = Engine(now_ms, seed)
+        super().__init__(Engine(now_ms, seed), now_ms)
         self.model = Model(now_ms)
-        self.waiting: dict[int, Waiter] = {}
-        self.replies: dict[int, Reply] = {}
-        self.clients = 0
 
     def live(self, step: Step) -> None:
-        if isinstance(step, Stall):
-            self.tick(self.now_ms + step.ms)
-        elif isinstance(step, Sleep):
-            self.sleep(self.now_ms + step.ms)
-        elif isinstance(step, HangUp):
-            self.hang_up(step.which)
-        else:
-            self.execute(at(step, self.now_ms))
+        super().live(step)
         self.compare()
 
-    def execute(self, command: c.Command) -> None:
-        self.clients += 1
-        client = self.clients
+    def execute(self, command: c.Command) -> Reply | None:
+        answer = super().execute(command)
+        chosen = answer.name if isinstance(answer, LeasedJob) else None
+        expected = self.model.execute(self.clients, command, chosen)
+        assert answer == expected
+        if expected is not None:
+            self.model.replies[self.clients] = expected
+        return answer
 
-        def on_reply(reply: Reply) -> None:
-            del self.waiting[client]
-            self.replies[client] = reply
-
-        answer = self.engine.execute(command, self.now_ms, on_reply)
-        if isinstance(answer, Waiter):
-            self.waiting[client] = answer
-        expected = self.model.execute(client, command, answer.name if isinstance(answer, LeasedJob) else None)
-        assert (answer if isinstance(answer, Reply) else None) == expected
-
-    def hang_up(self, which: int) -> None:
-        if self.waiting:
-            client = list(self.waiting)[which % len(self.waiting)]
-            self.engine.cancel(self.waiting.pop(client))
-            self.model.cancel(client)
+    def hang_up(self, client: int) -> None:
+        super().hang_up(client)
+        self.model.cancel(client)
 
     def tick(self, now_ms: int) -> None:
-        self.now_ms = now_ms
-        while self.engine.next_ms() <= now_ms:
-            self.engine.tick(now_ms)
+        super().tick(now_ms)
         self.model.tick(now_ms)
-
-    def sleep(self, end_ms: int) -> None:
-        while (next_ms := self.engine.next_ms()) <= end_ms:
-            self.tick(max(self.now_ms, next_ms))
-            self.compare()
-        self.tick(end_ms)
+        self.compare()
 
     def compare(self) -> None:
         check_engine(self.engine)
-        assert self.replies == self.model.replies
+        assert {client: reply for _, client, reply in self.replies} == self.model.replies
         self.replies.clear()
         self.model.replies.clear()
-        assert set(self.waiting) == {waiter.client for waiter in self.model.waiters}
+        assert list(self.waiting) == [waiter.client for waiter in self.model.waiters]
         assert self.engine.state.evicted_jobs == self.model.evicted_jobs
-        expected_ms = self.model.next_ms()
-        assert self.engine.next_ms() <= (NEVER_MS if expected_ms is None else expected_ms)
+        next_ms = self.model.next_ms()
+        assert self.engine.next_ms() <= (NEVER_MS if next_ms is None else next_ms)
 
     def compare_inspection(self) -> None:
-        looks: list[c.Command] = [c.InspectQueues(0, 100)]
-        looks += [look(name, 0, 100) for name in NAMES for look in (c.InspectJobs, c.InspectScheduledJobs)]
-        looks += [c.InspectJob(job_id) for job_id in IDS]
-        for look in looks:
-            self.execute(look)
+        self.live(c.InspectQueues(0, 100))
+        for name in NAMES:
+            self.live(c.InspectJobs(name, 0, 100))
+            self.live(c.InspectScheduledJobs(name, 0, 100))
+        for job_id in IDS:
+            self.live(c.InspectJob(job_id))
 
 
 @settings(max_examples=300, deadline=None)
@@ -92,10 +69,10 @@ def test_the_engine_follows_the_model(history: list[Step], now_ms: int, seed: in
     twins.compare_inspection()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(histories(steps, longest=40), starts)
 def test_in_the_end_everybody_is_answered(history: list[Step], now_ms: int) -> None:
-    """When time goes on and nobody comes, all waits end, and all lives of jobs but the endless ones."""
+    """When time goes on and nobody comes, all waits end, and so do the jobs whose TTL is not endless."""
     twins = Twins(now_ms, 0)
     for step in history:
         twins.live(step)
