@@ -122,7 +122,7 @@ def _chosen_servers(console: Console, names: Sequence[str]) -> list[Server]:
     _check(names, [*[server.name for server in servers], *absent], "--server")
     for name, reason in absent.items():
         if not names or name in names:
-            console.print(f"[yellow]without {name}: {reason}")
+            console.print(f"[yellow]without {name}: {reason}", soft_wrap=True)
     chosen = [server for server in servers if not names or server.name in names]
     if not chosen:
         raise BenchError("there is no server to measure")
@@ -150,3 +150,5 @@ if __name__ == "__main__":
             main(prog_name="bin/bench")
         except BenchError as error:
             sys.exit(f"bin/bench: {error}")
+        except OSError as error:
+            sys.exit(f"bin/bench: {error.filename}: {error.strerror}")

@@ -15,7 +15,8 @@
  *   run      --connections callers `run` jobs, as many leasers do them. The latency is that of the round trip
  *
  * Every answered request is one operation; it must succeed, or the whole measurement fails with status 1. Latency,
- * operations and CPU are taken in a window of --seconds after --warmup, or without --seconds over all of --jobs.
+ * operations and CPU are taken in a window of --seconds, which opens after --warmup and when every connection has been
+ * answered once; without --seconds over all of --jobs.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -64,7 +65,7 @@ struct Connection {
     uint64_t jobs_before;
     int64_t sent_ns;
     Buffer in, out;
-    bool out_watched;
+    bool out_watched, answered;
 };
 
 typedef struct {
@@ -103,7 +104,8 @@ static char *filler; /* the bytes of payloads and results */
 static Verb first_verb, last_verb;
 static bool draining, measuring, stopping;
 static int64_t arrived_ns; /* when the replies came that are being looked at */
-static unsigned busy; /* connections that are to get a reply without anybody else's doing */
+static unsigned busy;   /* connections that are to get a reply without anybody else's doing */
+static unsigned silent; /* those of them that never got one: the server may not even have accepted them */
 static uint64_t jobs_begun, jobs_added, jobs_leased, operations;
 static Clocks opened, closed;
 
@@ -641,6 +643,8 @@ static void read_replies(Connection *c) {
         if (!used) return;
         c->in.start += used;
         if (measuring) operations++;
+        if (!c->answered && c->on_reply != on_leaser_reply) silent--;
+        c->answered = true;
         c->on_reply(c, timed_out);
     }
 }
@@ -684,8 +688,10 @@ static void serve_until_done(void) {
         if (count == 0) fail("no reply for 10 s");
         if (count < 0 && errno != EINTR) fail("epoll_wait: %s", strerror(errno));
         double passed = (now_ns() - begin_ns) / 1e9;
-        if (seconds && !measuring && !stopping && passed >= warmup) open_window();
-        if (seconds && measuring && passed >= warmup + seconds) close_window();
+        if (seconds && !measuring && !stopping && passed >= warmup && !silent) {
+            open_window();
+            begin_ns = now_ns();
+        } else if (seconds && measuring && passed >= seconds) close_window();
         for (int i = 0; i < count; i++) {
             Connection *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT) send_out(c);
@@ -711,12 +717,12 @@ static void start_load(void) {
             connect_one(starter, connections + i, calls ? on_caller_reply : on_producer_reply, calls ? RUN : ADD);
             if (!calls) producer = starter;
         }
-        busy = starters;
+        busy = silent = starters;
         for (unsigned i = 0; i < starters; i++) (calls ? call : produce)(&all[connections + i]);
     } else {
         Connection *all = allocate(connections, sizeof(Connection));
         for (unsigned i = 0; i < connections; i++) connect_one(&all[i], i, on_lot_reply, first_verb);
-        busy = connections;
+        busy = silent = connections;
         for (unsigned i = 0; i < connections; i++) send_lot(&all[i]);
     }
 }

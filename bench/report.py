@@ -6,6 +6,7 @@ from typing import Final
 import attrs
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench.results import Figures, Results, Row, Spread
@@ -14,7 +15,7 @@ from bench.servers import BASELINE
 # A generator that is busier than this may be what limits the rate.
 _BUSY_GENERATOR: Final = 0.9
 # What the widest table takes.
-_WIDTH: Final = 136
+_WIDTH: Final = 142
 
 
 def new_console() -> Console:
@@ -27,7 +28,7 @@ def print_header(console: Console, header: Mapping[str, str]) -> None:
     """When, where, what and how."""
     grid = Table.grid(padding=(0, 2))
     for key, value in header.items():
-        grid.add_row(f"[dim]{key}", value)
+        grid.add_row(f"[dim]{escape(key)}", escape(value))
     console.print(grid)
     console.print()
 
@@ -51,7 +52,7 @@ def print_row(console: Console, row: Row) -> None:
     else:
         console.print(title)
     for note in notes:
-        console.print(f"[dim]{note}", soft_wrap=True)
+        console.print(f"[dim]{escape(note)}", soft_wrap=True)
     console.print()
 
 
@@ -120,9 +121,9 @@ def print_summary(console: Console, results: Results) -> None:
 
 
 def markdown(results: Results) -> str:
-    """The summary as a Markdown table, with its header below."""
+    """The summary as a Markdown table; below it, when and where."""
     servers = results.servers()
-    lines = [f"| CPU of the server per command | {' | '.join(servers)} |", "|---|" + "--:|" * len(servers)]
+    lines = [f"| CPU of the server per command, µs | {' | '.join(servers)} |", "|---|" + "--:|" * len(servers)]
     lines += [f"| {' | '.join(cells)} |" for cells in _summary(results)]
     lines += ["", f"{results.header['date']}, {results.header['machine']}, {results.header['system']}."]
     return "\n".join(lines) + "\n"

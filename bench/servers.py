@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from bench.errors import NotMeasured
+from bench.errors import BenchError, NotMeasured
 
 BASELINE: Final = "beanstalkd"
 
@@ -145,7 +145,7 @@ def _environment(additions: Mapping[str, str]) -> dict[str, str]:
 def _output(command: list[str], environment: Mapping[str, str] = {}) -> str:
     done = subprocess.run(command, env=_environment(environment), capture_output=True, text=True, timeout=30)
     if done.returncode:
-        raise _Absent(Path(command[0]).name, f"{' '.join(command)} failed: {done.stderr.strip()}")
+        raise BenchError(f"{' '.join(command)} failed: {done.stderr.strip()}")
     return done.stdout.strip()
 
 

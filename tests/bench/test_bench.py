@@ -109,21 +109,35 @@ def test_a_run_that_is_stopped_leaves_no_process_and_no_file(stop: signal.Signal
     process.send_signal(stop)
 
     assert process.wait(PATIENCE_S) != 0
-    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+    wait_until(lambda: not any([Path(f"/proc/{child}").exists() for child in children]))
     assert list(tmp_path.iterdir()) == []
 
 
-def wait_for_children(parent: int, *names: str) -> list[str]:
-    """The process ids of children of `parent` as soon as all of these are among their commands."""
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        commands = [Path(f"/proc/{child}/cmdline") for child in children]
-        text = " ".join([command.read_text() for command in commands if command.exists()])
-        if all([name in text for name in names]):
-            return children
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.01)
-    raise AssertionError(f"no {' and '.join(names)} under the benchmark")
+
+
+def wait_for_children(parent: int, *names: str) -> list[str]:
+    """The process ids of the children of `parent` as soon as all of `names` are among their commands."""
+    children: list[str] = []
+
+    def all_there() -> bool:
+        children[:] = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        text = " ".join([command_of(child) for child in children])
+        return all([name in text for name in names])
+
+    wait_until(all_there)
+    return children
+
+
+def command_of(process: str) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:  # it has just ended
+        return ""
 
 
 # -- what can go wrong -----------------------------------------------------------------------------------------------
@@ -158,11 +172,16 @@ def test_servers_that_are_not_installed_are_left_out_with_a_note(monkeypatch: py
         (["--only=nonsense"], "bin/bench: --only nonsense: not one of single, conns-16, "),
         (["--server=nonsense"], "bin/bench: --server nonsense: not one of workq-pure"),
         (["--show=no/such/file"], "bin/bench: no/such/file: No such file or directory"),
+        (
+            ["--show={results}", "--chart=no/such/directory/chart.svg"],
+            "bin/bench: no/such/directory/chart.svg: No such",
+        ),
         (["--show=setup.cfg"], "bin/bench: setup.cfg: not the results of a benchmark"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(arguments: list[str], error: str) -> None:
-    done = bench(*arguments)
+def test_a_mistake_is_told_in_one_line(arguments: list[str], error: str, tmp_path: Path) -> None:
+    save(made_up(4), tmp_path / "results.json")
+    done = bench(*[argument.format(results=tmp_path / "results.json") for argument in arguments])
     assert done.stderr.startswith(error)
     assert done.stderr.count("\n") == 1
     assert done.returncode == 1
