@@ -37,8 +37,9 @@ from workq.values import (
 MAX_LINE: Final = 65_536
 # An oversized payload is read and thrown away up to here, so that the connection stays usable; beyond, it is closed.
 MAX_DRAIN: Final = 64 * MIB
-# Lines remembered, of each kind. The bound is for those who never repeat themselves.
+# Lines remembered, of each kind, and the longest of them. The bounds are for those who never repeat themselves.
 MAX_REMEMBERED: Final = 16_384
+LONGEST_REMEMBERED: Final = 512
 
 
 class Malformed(Record):
@@ -200,9 +201,8 @@ class Decoder:
         else:
             self._pos = end
             self._skip_line = True
-            body.error = body.error or (
-                f"Invalid {body.size_name}: {body.size} bytes were announced, but no line end follows them"
-            )
+            problem = f"{body.size} bytes were announced, but no line end follows them"
+            body.error = body.error or f"Invalid {body.size_range.what}: {problem}"
         self._body = None
         if body.error:
             return Malformed(body.error)
@@ -248,21 +248,24 @@ _HTTP: Final = re.compile(rb"[A-Z]+ .* HTTP/[0-9.]+")
 class _Shape:
     """A command as a row: how it is written, and what makes it.
 
+    name        the words that begin its line
     usage       the arguments, as an error message shows them
-    flags       the flags it takes, with their ranges
+    flags       the flags it takes
     size_range  of its last argument, if that announces a payload
     build       makes the command from arguments, flags and payload
     """
 
-    __slots__ = ("usage", "arguments", "flags", "size_range", "build")
+    __slots__ = ("name", "usage", "arguments", "flags", "size_range", "build")
 
     def __init__(
         self,
+        name: str,
         usage: str,
         build: Callable[[_Args, _Flags, bytes], _Found],
         size_range: Range | None = None,
         flags: tuple[bytes, ...] = (),
     ) -> None:
+        self.name = name
         self.usage = usage
         self.arguments = usage.count("<")
         self.flags = flags
@@ -273,14 +276,14 @@ class _Shape:
 class _Body:
     """A command line that was read before its payload. With an `error`, the payload is only to be thrown away."""
 
-    __slots__ = ("shape", "args", "flags", "size", "size_name", "error", "line")
+    __slots__ = ("shape", "args", "flags", "size", "size_range", "error", "line")
 
-    def __init__(self, shape: _Shape, args: _Args, flags: _Flags, size: int, size_name: str, error: str) -> None:
+    def __init__(self, shape: _Shape, args: _Args, flags: _Flags, size: int, size_range: Range, error: str) -> None:
         self.shape = shape
         self.args = args
         self.flags = flags
         self.size = size
-        self.size_name = size_name
+        self.size_range = size_range
         self.error = error
         self.line = b""
 
@@ -305,11 +308,9 @@ def _parse(line: bytes) -> c.Command | Malformed | _Body:
         name += b" " + args.pop(0)
     shape = _SHAPES.get(name)
     if shape is None:
-        return _unknown(name, line)
-    name_text = name.decode()
+        return _unknown(name, line, error)
     if len(args) != shape.arguments and not (name == b"lease" and len(args) > 2):
-        return Malformed(error or f"Invalid command args: {name_text} takes {shape.usage}, got {len(args)} arguments")
-    error = error or _flags_error(name_text, shape, flags)
+        return Malformed(error or f"Invalid command args: {shape.name} takes {shape.usage}, got {len(args)} arguments")
     size_range = shape.size_range
     if size_range is None:
         return Malformed(error) if error else _build(shape, args, flags, b"")
@@ -320,13 +321,15 @@ def _parse(line: bytes) -> c.Command | Malformed | _Body:
     size = int(digits) if len(digits) <= _LONGEST_NUMBER else MAX_DRAIN + 1
     if size > size_range.highest:
         error = error or str(size_range.error(size_text.decode()))
-    return _Body(shape, args, flags, size, size_range.what, error)
+    return _Body(shape, args, flags, size, size_range, error)
 
 
-def _unknown(name: bytes, line: bytes) -> Malformed:
+def _unknown(name: bytes, line: bytes, error: str) -> Malformed:
     if _HTTP.fullmatch(line) is not None:
         # Not only a courtesy: a web page must not be able to make a browser speak to this port.
         return Malformed("Unknown command: this port speaks the Workq protocol, not HTTP", fatal=True)
+    if error:
+        return Malformed(error)
     if name.startswith(b"inspect"):
         objects = "server, queue, queues, job, jobs, scheduled-jobs"
         return Malformed(f"Unknown command: {shown_bytes(name)}, inspect knows {objects}")
@@ -334,22 +337,24 @@ def _unknown(name: bytes, line: bytes) -> Malformed:
     return Malformed(f"Unknown command: {shown_bytes(name)}, known are {commands}")
 
 
-def _flags_error(name: str, shape: _Shape, flags: _Flags) -> str:
-    if len(flags) > len(shape.flags):
-        allowed = f"at most {len(shape.flags)} flags" if shape.flags else "no flags"
-        return f"Invalid command args: {name} takes {allowed}, got {len(flags)}"
-    for key in flags:
-        if key not in shape.flags:
-            known = ", ".join([f"-{flag.decode()}=" for flag in shape.flags])
-            return f"Invalid command flags: {shown_bytes(b'-' + key)} is unknown, {name} takes {known}"
-    return ""
-
-
 def _build(shape: _Shape, args: _Args, flags: _Flags, payload: bytes) -> _Found:
     try:
+        _check_flags(shape, flags)
         return shape.build(args, flags, payload)
     except InvalidValue as error:
         return Malformed(str(error))
+
+
+def _check_flags(shape: _Shape, flags: _Flags) -> None:
+    if len(flags) > len(shape.flags):
+        allowed = f"at most {len(shape.flags)} flags" if shape.flags else "no flags"
+        raise InvalidValue(f"Invalid command args: {shape.name} takes {allowed}, got {len(flags)}")
+    for key in flags:
+        if key not in shape.flags:
+            known = ", ".join([f"-{flag.decode()}=" for flag in shape.flags])
+            raise InvalidValue(
+                f"Invalid command flags: {shown_bytes(b'-' + key)} is unknown, {shape.name} takes {known}"
+            )
 
 
 def _number(limits: Range, text: bytes, form: re.Pattern[bytes] = _DIGITS) -> int:
@@ -362,55 +367,60 @@ def _number(limits: Range, text: bytes, form: re.Pattern[bytes] = _DIGITS) -> in
 
 def _flag(flags: _Flags, name: bytes, limits: Range, form: re.Pattern[bytes] = _DIGITS) -> int:
     text = flags.get(name)
-    return 0 if text is None else _number(limits, text, form)
+    return 0 if text is None else limits.check(_number(limits, text, form))
+
+
+def _wait(text: bytes) -> int:
+    return WAIT_TIMEOUT.check(_number(WAIT_TIMEOUT, text))
 
 
 def _remember(memory: dict[bytes, _Value], text: bytes, value: _Value) -> None:
-    if len(memory) >= MAX_REMEMBERED:
-        memory.clear()
-    memory[text] = value
+    if len(text) <= LONGEST_REMEMBERED:
+        if len(memory) >= MAX_REMEMBERED:
+            memory.clear()
+        memory[text] = value
 
 
 # In each of these: first every argument is read, then each is checked against its range, in the documented order.
-
-
-def _background_spec(args: _Args, flags: _Flags) -> JobSpec:
-    """The spec that `add` and `schedule` share, from arguments that begin with id, name, ttr, ttl."""
-    ttr_ms = _number(TTR, args[2])
-    ttl_ms = _number(TTL, args[3])
-    max_attempts = _flag(flags, b"max-attempts", MAX_ATTEMPTS)
-    max_fails = _flag(flags, b"max-fails", MAX_FAILS)
-    priority = _flag(flags, b"priority", PRIORITY, _SIGNED)
-    return JobSpec(args[1], ttr_ms, ttl_ms, priority, max_attempts, max_fails)
+# Flags and wait-timeouts are checked as they are read.
 
 
 def _add(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    job_id = check_id(parse_id(args[0]))
-    return c.Add(job_id, _background_spec(args, flags), payload)
+    job_id = parse_id(args[0])
+    ttr_ms = _number(TTR, args[2])
+    ttl_ms = _number(TTL, args[3])
+    return c.Add(job_id, _background_spec(job_id, args[1], ttr_ms, ttl_ms, flags), payload)
 
 
 def _schedule(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     job_id = parse_id(args[0])
-    _number(TTR, args[2])
-    _number(TTL, args[3])
+    ttr_ms = _number(TTR, args[2])
+    ttl_ms = _number(TTL, args[3])
     run_at_ms = parse_time(args[4])
-    return c.Schedule(check_id(job_id), _background_spec(args, flags), run_at_ms, payload)
+    return c.Schedule(job_id, _background_spec(job_id, args[1], ttr_ms, ttl_ms, flags), run_at_ms, payload)
+
+
+def _background_spec(job_id: bytes, name: bytes, ttr_ms: int, ttl_ms: int, flags: _Flags) -> JobSpec:
+    """What `add` and `schedule` do alike when they have read their arguments."""
+    max_attempts = _flag(flags, b"max-attempts", MAX_ATTEMPTS)
+    max_fails = _flag(flags, b"max-fails", MAX_FAILS)
+    priority = _flag(flags, b"priority", PRIORITY, _SIGNED)
+    check_id(job_id)
+    return JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails)
 
 
 def _run(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     job_id = parse_id(args[0])
     ttr_ms = _number(TTR, args[2])
     priority = _flag(flags, b"priority", PRIORITY, _SIGNED)
-    wait_ms = _number(WAIT_TIMEOUT, args[3])
+    wait_ms = _wait(args[3])
     check_id(job_id)
-    spec = JobSpec(args[1], ttr_ms, 0, priority, foreground=True)
-    return c.Run(job_id, spec, WAIT_TIMEOUT.check(wait_ms), payload)
+    return c.Run(job_id, JobSpec(args[1], ttr_ms, 0, priority, foreground=True), wait_ms, payload)
 
 
 def _lease(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    wait_ms = _number(WAIT_TIMEOUT, args[-1])
-    names = tuple([check_name(name) for name in args[:-1]])
-    return c.Lease(names, WAIT_TIMEOUT.check(wait_ms))
+    wait_ms = _wait(args[-1])
+    return c.Lease(tuple([check_name(name) for name in args[:-1]]), wait_ms)
 
 
 def _complete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -423,8 +433,8 @@ def _fail(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
 
 def _result(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     job_id = parse_id(args[0])
-    wait_ms = _number(WAIT_TIMEOUT, args[1])
-    return c.Result(check_id(job_id), WAIT_TIMEOUT.check(wait_ms))
+    wait_ms = _wait(args[1])
+    return c.Result(check_id(job_id), wait_ms)
 
 
 def _delete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -462,20 +472,23 @@ def _page(args: _Args) -> tuple[int, int]:
 
 _JOB_FLAGS: Final = (b"priority", b"max-attempts", b"max-fails")
 _SHAPES: Final[dict[bytes, _Shape]] = {
-    b"add": _Shape("<id> <name> <ttr> <ttl> <payload-size>", _add, PAYLOAD_SIZE, _JOB_FLAGS),
-    b"schedule": _Shape("<id> <name> <ttr> <ttl> <time> <payload-size>", _schedule, PAYLOAD_SIZE, _JOB_FLAGS),
-    b"run": _Shape("<id> <name> <ttr> <wait-timeout> <payload-size>", _run, PAYLOAD_SIZE, (b"priority",)),
-    b"lease": _Shape("<name>... <wait-timeout>", _lease),
-    b"complete": _Shape("<id> <result-size>", _complete, PAYLOAD_SIZE),
-    b"fail": _Shape("<id> <result-size>", _fail, RESULT_SIZE),
-    b"result": _Shape("<id> <wait-timeout>", _result),
-    b"delete": _Shape("<id>", _delete),
-    b"inspect server": _Shape("no arguments", _inspect_server),
-    b"inspect queue": _Shape("<name>", _inspect_queue),
-    b"inspect queues": _Shape("<cursor-offset> <limit>", _inspect_queues),
-    b"inspect job": _Shape("<id>", _inspect_job),
-    b"inspect jobs": _Shape("<name> <cursor-offset> <limit>", _inspect_jobs),
-    b"inspect scheduled-jobs": _Shape("<name> <cursor-offset> <limit>", _inspect_scheduled_jobs),
+    shape.name.encode(): shape
+    for shape in (
+        _Shape("add", "<id> <name> <ttr> <ttl> <payload-size>", _add, PAYLOAD_SIZE, _JOB_FLAGS),
+        _Shape("schedule", "<id> <name> <ttr> <ttl> <time> <payload-size>", _schedule, PAYLOAD_SIZE, _JOB_FLAGS),
+        _Shape("run", "<id> <name> <ttr> <wait-timeout> <payload-size>", _run, PAYLOAD_SIZE, (b"priority",)),
+        _Shape("lease", "<name>... <wait-timeout>", _lease),
+        _Shape("complete", "<id> <result-size>", _complete, PAYLOAD_SIZE),
+        _Shape("fail", "<id> <result-size>", _fail, RESULT_SIZE),
+        _Shape("result", "<id> <wait-timeout>", _result),
+        _Shape("delete", "<id>", _delete),
+        _Shape("inspect server", "no arguments", _inspect_server),
+        _Shape("inspect queue", "<name>", _inspect_queue),
+        _Shape("inspect queues", "<cursor-offset> <limit>", _inspect_queues),
+        _Shape("inspect job", "<id>", _inspect_job),
+        _Shape("inspect jobs", "<name> <cursor-offset> <limit>", _inspect_jobs),
+        _Shape("inspect scheduled-jobs", "<name> <cursor-offset> <limit>", _inspect_scheduled_jobs),
+    )
 }
 
 
