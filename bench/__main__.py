@@ -22,7 +22,7 @@ from bench.scenarios import SCENARIOS, Scenario
 from bench.servers import Server, find_servers
 
 # Benchmarks of their own, each a script beside this one.
-_OTHERS: Final = ("clients", "log")
+_OTHERS: Final = tuple([name for name in ("clients", "log") if Path(__file__).with_name(f"{name}.py").exists()])
 _RESULTS: Final = Path(__file__).parent.parent / "build" / "bench" / "results.json"
 
 _QUICK: Final = Plan(rounds=1, seconds=0.15, warmup=0.05, scale=0.02)

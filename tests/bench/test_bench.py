@@ -170,7 +170,7 @@ def test_servers_that_are_not_installed_are_left_out_with_a_note(monkeypatch: py
     ("arguments", "error"),
     [
         (["--only=nonsense"], "bin/bench: --only nonsense: not one of single, conns-16, "),
-        (["--server=nonsense"], "bin/bench: --server nonsense: not one of workq-pure"),
+        (["--server=nonsense"], "bin/bench: --server nonsense: not one of workq-"),
         (["--show=no/such/file"], "bin/bench: no/such/file: No such file or directory"),
         (
             ["--show={results}", "--chart=no/such/directory/chart.svg"],
