@@ -7,12 +7,12 @@ once per turn, not once per command.
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from workq.commands import Command, InspectServer
+from workq.commit import GroupCommit
 from workq.engine import NEVER_MS, Engine, OnReply, Waiter
-from workq.replies import Reply, ServerInfo
+from workq.replies import Reply, ServerInfo, Unavailable
 
 # The longest sleep; a deadline further away is approached in steps.
 _LONGEST_SLEEP_MS = 3_600_000
@@ -23,6 +23,12 @@ class Client(Protocol):
 
     def end_turn(self) -> None:
         """The turn in which `wake` was called ends: send what there is to send."""
+
+    def hold(self) -> None:
+        """The replies given so far are for the batch of events that is being written now: see `Broker.changed`."""
+
+    def release(self, lost: Unavailable | None) -> None:
+        """The oldest batch held is as durable as promised: its replies may leave. If it was `lost`, that instead."""
 
     def shut_down(self) -> None:
         """Close, in good order but soon."""
@@ -45,16 +51,27 @@ class Clock:
 
 
 class Broker:
-    """Executes commands for clients and lets time pass for the engine.
+    """Executes commands for clients and lets time pass for the engine; without `commit`, in memory only.
 
     Use it from the loop's thread only.
+
+    changed  whether the last `execute` did something that the log has to hold before its reply may leave. A client
+             with such a reply says `wait_for_log` and keeps this reply and later ones back until its `release`.
     """
 
-    def __init__(self, engine: Engine, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, loop: asyncio.AbstractEventLoop, commit: GroupCommit | None = None
+    ) -> None:
+        self.changed = False
         self._engine = engine
         self._clock = clock
         self._loop = loop
+        self._commit = commit
+        if commit is not None:
+            commit.on_writable = self._on_writable
         self._turn_ms = 0  # the time of this turn; 0 between turns
+        self._mark = 0  # how many events there were before the engine was called
+        self._behind = False  # there is more due than one tick could do
         self._awake: dict[Client, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = NEVER_MS
@@ -86,9 +103,32 @@ class Broker:
     def execute(self, command: Command, on_reply: OnReply) -> Reply | Waiter:
         """Execute `command`: see `Engine.execute`. Replies may leave at the end of the turn, not before (`wake`)."""
         now_ms = self._turn_ms or self._begin_turn()
+        self.changed = False
         if isinstance(command, InspectServer):
             return ServerInfo(len(self._clients), self._engine.state.evicted_jobs, self._started_ms)
-        return self._engine.execute(command, now_ms, on_reply)
+        commit = self._commit
+        if commit is None:
+            return self._engine.execute(command, now_ms, on_reply)
+        if self._behind and not commit.admit_tick():
+            self._engine.held = True
+        if command.changes:
+            refusal = commit.admit(command.payload_size())
+            if refusal is not None:
+                return refusal
+        events = self._engine.events
+        self._mark = len(events)
+        answer = self._engine.execute(command, now_ms, on_reply)
+        self.changed = len(events) != self._mark
+        return answer
+
+    def is_changing(self) -> bool:
+        """Like `changed`, for a reply that is given to a waiter."""
+        return self._commit is not None and len(self._engine.events) != self._mark
+
+    def wait_for_log(self, client: Client) -> None:
+        """Have `client` told by `hold` and `release` what becomes of the events of this turn."""
+        assert self._commit is not None
+        self._commit.hold(client)
 
     def cancel(self, waiter: Waiter) -> None:
         """Forget the waiter of a client that is gone."""
@@ -102,28 +142,46 @@ class Broker:
         if not self._turn_ms:
             self._begin_turn()
 
-    def close(self) -> None:
-        """Stop the timer. Nothing happens by itself any more."""
+    async def close(self) -> None:
+        """Stop the timer, so that nothing happens by itself any more, and close the log."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._commit is not None:
+            await self._commit.close()
 
     def _begin_turn(self) -> int:
         now_ms = self._turn_ms = self._clock.now_ms()
         self._loop.call_soon(self._end_turn)
-        if self._engine.next_ms() <= now_ms:
-            self._engine.tick(now_ms)
+        engine = self._engine
+        commit = self._commit
+        if commit is not None:
+            engine.held = commit.is_broken
+        if engine.next_ms() <= now_ms:
+            if commit is not None and not commit.admit_tick():
+                engine.held = True
+            self._mark = len(engine.events)
+            engine.tick(now_ms)
+            self._behind = engine.next_ms() <= now_ms
         return now_ms
 
     def _end_turn(self) -> None:
         self._turn_ms = 0
-        self._engine.events.clear()
+        self._behind = False
+        if self._commit is None:
+            self._engine.events.clear()
+        else:
+            self._commit.end_turn()
         awake, self._awake = self._awake, {}
         for client in awake:
             client.end_turn()  # may execute commands, and so begin another turn
         next_ms = self._engine.next_ms()
         if next_ms < self._timer_ms:
             self._set_timer(next_ms)
+
+    def _on_writable(self) -> None:
+        if not self._turn_ms:
+            self._begin_turn()
 
     def _set_timer(self, next_ms: int) -> None:
         if self._timer is not None:

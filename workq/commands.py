@@ -4,14 +4,21 @@ A command is plain data. The values in it are already in range: a door that cann
 client with the `InvalidValue` it got. Ids are the 16 bytes of a UUID, names are ASCII bytes, times are milliseconds.
 """
 
+from typing import ClassVar
+
 from workq.record import Record
 from workq.values import JobSpec
 
 
 class Command(Record):
-    """Base of all commands."""
+    """Base of all commands. Those that may change a job say so in `changes`."""
 
     __slots__ = ()
+    changes: ClassVar[bool] = False
+
+    def payload_size(self) -> int:
+        """Bytes of the payload or result that comes with it."""
+        return 0
 
 
 class Add(Command):
@@ -19,11 +26,15 @@ class Add(Command):
 
     __match_args__ = ("job_id", "spec", "payload")
     __slots__ = __match_args__
+    changes: ClassVar[bool] = True
 
     def __init__(self, job_id: bytes, spec: JobSpec, payload: bytes) -> None:
         self.job_id = job_id
         self.spec = spec
         self.payload = payload
+
+    def payload_size(self) -> int:
+        return len(self.payload)
 
 
 class Schedule(Command):
@@ -31,6 +42,7 @@ class Schedule(Command):
 
     __match_args__ = ("job_id", "spec", "run_at_ms", "payload")
     __slots__ = __match_args__
+    changes: ClassVar[bool] = True
 
     def __init__(self, job_id: bytes, spec: JobSpec, run_at_ms: int, payload: bytes) -> None:
         self.job_id = job_id
@@ -38,12 +50,16 @@ class Schedule(Command):
         self.run_at_ms = run_at_ms
         self.payload = payload
 
+    def payload_size(self) -> int:
+        return len(self.payload)
+
 
 class Run(Command):
     """Create a foreground job and wait for its result. Replies: `JobResult`, `TimedOut`, `NotFound`, `Refused`."""
 
     __match_args__ = ("job_id", "spec", "wait_ms", "payload")
     __slots__ = __match_args__
+    changes: ClassVar[bool] = True
 
     def __init__(self, job_id: bytes, spec: JobSpec, wait_ms: int, payload: bytes) -> None:
         self.job_id = job_id
@@ -51,12 +67,16 @@ class Run(Command):
         self.wait_ms = wait_ms
         self.payload = payload
 
+    def payload_size(self) -> int:
+        return len(self.payload)
+
 
 class Lease(Command):
     """Take the best ready job of one of `names`, waiting for one. Replies: `LeasedJob`, `TimedOut`."""
 
     __match_args__ = ("names", "wait_ms")
     __slots__ = __match_args__
+    changes: ClassVar[bool] = True
 
     def __init__(self, names: tuple[bytes, ...], wait_ms: int) -> None:
         self.names = names
@@ -68,10 +88,14 @@ class Complete(Command):
 
     __match_args__ = ("job_id", "result")
     __slots__ = __match_args__
+    changes: ClassVar[bool] = True
 
     def __init__(self, job_id: bytes, result: bytes) -> None:
         self.job_id = job_id
         self.result = result
+
+    def payload_size(self) -> int:
+        return len(self.result)
 
 
 class Fail(Command):
@@ -79,10 +103,14 @@ class Fail(Command):
 
     __match_args__ = ("job_id", "result")
     __slots__ = __match_args__
+    changes: ClassVar[bool] = True
 
     def __init__(self, job_id: bytes, result: bytes) -> None:
         self.job_id = job_id
         self.result = result
+
+    def payload_size(self) -> int:
+        return len(self.result)
 
 
 class Result(Command):
@@ -101,6 +129,7 @@ class Delete(Command):
 
     __match_args__ = ("job_id",)
     __slots__ = __match_args__
+    changes: ClassVar[bool] = True
 
     def __init__(self, job_id: bytes) -> None:
         self.job_id = job_id

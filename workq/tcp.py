@@ -12,7 +12,7 @@ from typing import Final, cast
 from workq.broker import Broker
 from workq.engine import Waiter
 from workq.protocol.server import Decoder, Malformed, encode
-from workq.replies import Refused, Reply
+from workq.replies import Refused, Reply, Unavailable
 
 # Bytes a client may send ahead, behind a command that waits or replies that it does not read.
 READ_AHEAD: Final = 1_048_576
@@ -35,6 +35,8 @@ class Connection:
         "_waiter",
         "_replies",
         "_replies_size",
+        "_unsaved",
+        "_held",
         "_write_paused",
         "_read_paused",
         "_at_eof",
@@ -49,6 +51,8 @@ class Connection:
         self._waiter: Waiter | None = None  # the command that holds back the others
         self._replies: list[bytes] = []
         self._replies_size = 0
+        self._unsaved = -1  # the first of the replies that has to wait for the log
+        self._held: list[tuple[list[bytes], int]] = []  # for batches that are being written: replies, and such a first
         self._write_paused = False
         self._read_paused = False
         self._at_eof = False
@@ -96,14 +100,30 @@ class Connection:
 
     def end_turn(self) -> None:
         """Send the replies of this turn, and go on with commands that were held back."""
-        if self._replies:
-            self._transport.write(b"".join(self._replies) if len(self._replies) > 1 else self._replies[0])
-            self._replies.clear()
-            self._replies_size = 0
+        self._send_saved()
         if not self._starved:
             self._serve()
-        if (self._at_eof or self._draining) and self._waiter is None and not self._replies and self._is_done():
+        if (self._at_eof or self._draining) and self._waiter is None and self._is_done():
             self._transport.close()
+
+    def hold(self) -> None:
+        """The log has begun to write what the replies so far depend on."""
+        self._send_saved()
+        self._held.append((self._replies, self._unsaved))
+        self._replies = []
+        self._replies_size = 0
+        self._unsaved = -1
+
+    def release(self, lost: Unavailable | None) -> None:
+        """The log has written what the oldest replies held depend on, or has `lost` it."""
+        replies, unsaved = self._held.pop(0)
+        if self._transport.is_closing():
+            return
+        if lost is not None:
+            replies[unsaved:] = [encode(lost)] * (len(replies) - unsaved)
+        self._send(replies)
+        if self._replies or not self._starved or self._at_eof or self._draining:
+            self._broker.wake(self)
 
     def shut_down(self) -> None:
         """Close: at once if the client sends nothing, else when the command that it is sending has been answered."""
@@ -119,6 +139,7 @@ class Connection:
 
     def _serve(self) -> None:
         """Execute commands until there are none, one has to wait, or replies have to leave first."""
+        broker = self._broker
         replies = self._replies
         while self._waiter is None and not self._write_paused and self._replies_size < WRITE_AHEAD:
             command = self._decoder.next()
@@ -132,23 +153,27 @@ class Connection:
                     self._transport.pause_reading()
                     break
                 continue
-            answer = self._broker.execute(command, self._on_reply)
+            answer = broker.execute(command, self._on_reply)
             if isinstance(answer, Reply):
+                if broker.changed and self._unsaved < 0:
+                    self._wait_for_log()
                 encoded = encode(answer)
                 replies.append(encoded)
                 self._replies_size += len(encoded)
             elif self._at_eof or self._draining:
-                self._broker.cancel(answer)
+                broker.cancel(answer)
             else:
                 self._waiter = answer
         if replies:
-            self._broker.wake(self)
+            broker.wake(self)
         if self._read_paused or not self._starved:
             self._bound_reading()
 
     def _on_reply(self, reply: Reply) -> None:
         """The command that waited is answered; those behind it go on when the turn ends."""
         self._waiter = None
+        if self._unsaved < 0 and self._broker.is_changing():
+            self._wait_for_log()
         self._reply(reply)
         self._broker.wake(self)
 
@@ -157,8 +182,35 @@ class Connection:
         self._replies.append(encoded)
         self._replies_size += len(encoded)
 
+    def _wait_for_log(self) -> None:
+        """From the next reply on, nothing leaves until the log has what was done."""
+        self._unsaved = len(self._replies)
+        self._broker.wait_for_log(self)
+
+    def _send_saved(self) -> None:
+        """Send the replies that need not wait for the log, and do not stand behind one that must."""
+        replies = self._replies
+        count = len(replies) if self._unsaved < 0 else self._unsaved
+        if self._held or count == 0:
+            return
+        if count == len(replies):
+            self._send(replies)
+            replies.clear()
+            self._replies_size = 0
+        else:
+            first = replies[:count]
+            self._send(first)
+            del replies[:count]
+            self._replies_size -= sum(map(len, first))
+            self._unsaved = 0
+
+    def _send(self, replies: list[bytes]) -> None:
+        self._transport.write(b"".join(replies) if len(replies) > 1 else replies[0])
+
     def _is_done(self) -> bool:
         """Whether a client that ends has all its replies. What it half sent is waited for only while it may go on."""
+        if self._replies or self._held:
+            return False
         return self._starved if self._at_eof else not self._decoder.buffered()
 
     def _give_up(self) -> None:

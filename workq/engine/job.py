@@ -84,6 +84,10 @@ class Job:
         copy.result = self.result
         return copy
 
+    def size(self) -> int:
+        """Bytes of its name, payload and result."""
+        return len(self.spec.name) + len(self.payload) + len(self.result or b"")
+
     def expires_ms(self) -> int:
         """When the TTL ends, counted from the scheduled time if there is one."""
         ttl_ms = self.spec.ttl_ms

@@ -101,9 +101,8 @@ class State:
 
     def _leave(self, job: Job) -> None:
         del self.jobs[job.job_id]
-        spec = job.spec
-        if not spec.foreground:
-            self.stored_bytes -= len(spec.name) + len(job.payload) + len(job.result or b"")
+        if not job.spec.foreground:
+            self.stored_bytes -= job.size()
             expires_ms = job.expires_ms()
             if expires_ms != NEVER_MS:
                 self.expiries.remove(job, expires_ms)

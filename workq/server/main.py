@@ -9,13 +9,16 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
 from workq.broker import Broker, Clock
 from workq.build import is_compiled
+from workq.commit import GroupCommit
 from workq.engine import Engine
+from workq.log import FileLog, LogError, open_log
 from workq.server.config import Address, ConfigError, Settings, load_settings
 from workq.tcp import Connection, HangupWatch
 from workq.version import VERSION
@@ -43,11 +46,16 @@ class Server:
     """A broker and its doors."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        """Raises `StartError` when the jobs of earlier days cannot be read."""
         self._settings = settings
         self._loop = loop
         clock = Clock()
         engine = Engine(clock.now_ms(), seed=int.from_bytes(os.urandom(8), "big"))
-        self._broker = Broker(engine, clock, loop)
+        commit = None
+        if settings.data_dir is not None:
+            file_log = _open_log(settings.data_dir, settings.log_segment_size, engine)
+            commit = GroupCommit(engine, file_log, settings.log_sync, settings.log_sync_interval, loop)
+        self._broker = Broker(engine, clock, loop, commit)
         self._hangups = HangupWatch(loop)
         self._listeners: list[asyncio.Server] = []
 
@@ -78,7 +86,7 @@ class Server:
                 client.abort()
             await self._broker.wait_for_no_clients()
         self._hangups.close()
-        self._broker.close()
+        await self._broker.close()
 
     def _connection(self) -> asyncio.BaseProtocol:
         return cast(asyncio.BaseProtocol, Connection(self._broker, self._hangups))
@@ -110,6 +118,26 @@ class Server:
         self._listeners.clear()
         if self._settings.unix is not None:
             self._settings.unix.unlink(missing_ok=True)
+
+
+def _open_log(directory: Path, segment_size: int, engine: Engine) -> FileLog:
+    started = reported = time.monotonic()
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal reported
+        if time.monotonic() - reported > 1:
+            reported = time.monotonic()
+            log.info("reading %s: %d of %d MB", directory, done // 1_000_000, total // 1_000_000)
+
+    try:
+        file_log = open_log(directory, segment_size, engine.state, on_progress)
+    except LogError as error:
+        raise StartError(str(error)) from None
+    except OSError as error:
+        raise StartError(f"cannot use the data directory {directory}: {error.strerror}") from None
+    jobs = len(engine.state.jobs)
+    log.info("%d jobs are in %s, read in %.1f s", jobs, directory, time.monotonic() - started)
+    return file_log
 
 
 def _remove_if_dead(path: Path) -> None:
@@ -169,7 +197,8 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, on_signal, number)
     build = "compiled" if is_compiled() else "pure Python, not compiled"
     log.info("workq-server %s (%s) is ready on %s", VERSION, build, ", ".join(addresses))
-    log.warning("jobs are kept in memory only and end with this process; --data-dir DIR keeps them on disk")
+    if settings.data_dir is None:
+        log.warning("jobs are kept in memory only and end with this process; --data-dir DIR keeps them on disk")
     await stop.wait()
     await server.stop()
     log.info("stopped")

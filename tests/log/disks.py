@@ -1,0 +1,247 @@
+"""Disks that fail, and disks that remember what was durable, so that a power cut can be played."""
+
+import errno
+import os
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from workq.log.files import Files
+
+SECTOR = 512
+
+
+def segment_files(directory: Path) -> list[str]:
+    """The names of the segments in a directory, in order."""
+    return sorted([name for name in os.listdir(directory) if name.endswith(".seg")])
+
+
+class Note(NamedTuple):
+    """Something that the test wants to find again among the operations."""
+
+    value: object
+
+
+class Create(NamedTuple):
+    name: str
+    inode: int
+
+
+class Remove(NamedTuple):
+    name: str
+
+
+class Write(NamedTuple):
+    inode: int
+    offset: int
+    data: bytes
+
+
+class Resize(NamedTuple):
+    """The file is `size` long from now on; only grown if `grow`."""
+
+    inode: int
+    size: int
+    grow: bool
+
+
+class Sync(NamedTuple):
+    inode: int
+
+
+class SyncFailed(NamedTuple):
+    """What was pending may be lost, and no later sync brings it back."""
+
+    inode: int
+
+
+class SyncDirectory(NamedTuple):
+    pass
+
+
+class QuickFiles(Files):
+    """Real files, for tests in which no power is cut."""
+
+    def sync(self, fd: int) -> None:
+        pass
+
+    def sync_directory(self) -> None:
+        pass
+
+
+class RecordingFiles(Files):
+    """Real file operations, and a record of them. What is in the directory at first counts as durable.
+
+    operations  in order; the first `settled` of them made what was there before
+    broken      names of operations that fail from now on
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.operations: list[object] = []
+        self.broken: set[str] = set()
+        self._inodes: dict[str, int] = {}
+        self._open: dict[int, int] = {}
+        for name in segment_files(directory):
+            inode = self._inodes[name] = len(self.operations)
+            content = (directory / name).read_bytes()
+            self.operations += [Create(name, inode), Write(inode, 0, content), Sync(inode)]
+        self.operations.append(SyncDirectory())
+        self.settled = len(self.operations)
+
+    def _may_fail(self, operation: str) -> None:
+        if operation in self.broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def create(self, name: str) -> int:
+        self._may_fail("create")
+        fd = super().create(name)
+        inode = self._inodes[name] = len(self.operations)
+        self._open[fd] = inode
+        self.operations.append(Create(name, inode))
+        return fd
+
+    def open(self, name: str, write: bool = False) -> int:
+        fd = super().open(name, write)
+        self._open[fd] = self._inodes[name]
+        return fd
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        if "write" in self.broken:
+            data = data[: len(data) // 2]
+        self.operations.append(Write(self._open[fd], offset, data))
+        super().write(fd, data, offset)
+        self._may_fail("write")
+
+    def allocate(self, fd: int, offset: int, size: int) -> None:
+        self._may_fail("allocate")
+        self.operations.append(Resize(self._open[fd], offset + size, grow=True))
+        super().allocate(fd, offset, size)
+
+    def truncate(self, fd: int, size: int) -> None:
+        self.operations.append(Resize(self._open[fd], size, grow=False))
+        super().truncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        if "sync" in self.broken:
+            self.operations.append(SyncFailed(self._open[fd]))
+        self._may_fail("sync")
+        self.operations.append(Sync(self._open[fd]))
+
+    def sync_directory(self) -> None:
+        self._may_fail("sync_directory")
+        self.operations.append(SyncDirectory())
+
+    def remove(self, name: str) -> None:
+        self._may_fail("remove")
+        self.operations.append(Remove(name))
+        super().remove(name)
+
+
+class _File:
+    """A file on a disk: what is durable, and what has happened to it since."""
+
+    def __init__(self) -> None:
+        self.durable = b""
+        self.pending: list[Write | Resize] = []
+
+    def after_cut(self, random: Random) -> bytes:
+        """What a power cut leaves: of what was not synced any part, sector by sector; lengths in order."""
+        keep = random.choice((0.0, 0.5, 0.9, 1.0))
+        sizes = [operation for operation in self.pending if isinstance(operation, Resize)]
+        writes = [operation for operation in self.pending if isinstance(operation, Write)]
+        content = bytearray(self.durable)
+        size = len(content)
+        for operation in sizes[: random.randint(0, len(sizes))]:
+            size = max(size, operation.size) if operation.grow else operation.size
+        pieces = [piece for write in writes for piece in _sectors(write)]
+        kept = [piece for piece in pieces if random.random() < keep]
+        for offset, data in kept:
+            content.extend(bytes(max(0, offset + len(data) - len(content))))
+            content[offset : offset + len(data)] = data
+        if random.random() < 0.5:  # the length that the writes gave it became durable, too
+            size = max([size, *[offset + len(data) for offset, data in kept]])
+        content.extend(bytes(max(0, size - len(content))))
+        return bytes(content[:size])
+
+    def sync(self) -> None:
+        content = bytearray(self.durable)
+        for operation in self.pending:
+            if isinstance(operation, Write):
+                end = operation.offset + len(operation.data)
+                content.extend(bytes(max(0, end - len(content))))
+                content[operation.offset : end] = operation.data
+            elif operation.size > len(content):
+                content.extend(bytes(operation.size - len(content)))
+            elif not operation.grow:
+                del content[operation.size :]
+        self.durable = bytes(content)
+        self.pending.clear()
+
+
+def _sectors(write: Write) -> list[tuple[int, bytes]]:
+    pieces = []
+    offset, data = write.offset, write.data
+    while data:
+        length = SECTOR - offset % SECTOR
+        pieces.append((offset, data[:length]))
+        offset += length
+        data = data[length:]
+    return pieces
+
+
+def cut_power(operations: list[object], random: Random, target: Path) -> None:
+    """Fill the directory `target` with what a power cut after `operations` may leave."""
+    files: dict[int, _File] = {}
+    durable_names: dict[str, int] = {}
+    pending_names: list[Create | Remove] = []
+    for operation in operations:
+        match operation:
+            case Create(_, inode):
+                files[inode] = _File()
+                pending_names.append(operation)
+            case Remove():
+                pending_names.append(operation)
+            case Write(inode) | Resize(inode):
+                files[inode].pending.append(operation)
+            case Sync(inode):
+                files[inode].sync()
+            case SyncFailed(inode):
+                files[inode].durable = files[inode].after_cut(random)
+                files[inode].pending.clear()
+            case SyncDirectory():
+                _change(durable_names, pending_names)
+                pending_names.clear()
+    keep = random.choice((0.0, 0.5, 1.0))
+    _change(durable_names, [change for change in pending_names if random.random() < keep])
+    for name, inode in durable_names.items():
+        (target / name).write_bytes(files[inode].after_cut(random))
+
+
+def kill_process(operations: list[object], random: Random, target: Path) -> None:
+    """Fill the directory `target` with what a process leaves that is killed in the last of `operations`."""
+    *done, last = operations
+    files: dict[int, _File] = {}
+    names: dict[str, int] = {}
+    if isinstance(last, Write):
+        last = last._replace(data=last.data[: random.randint(0, len(last.data))])
+    for operation in [*done, last]:
+        match operation:
+            case Create(_, inode):
+                files[inode] = _File()
+                _change(names, [operation])
+            case Remove():
+                _change(names, [operation])
+            case Write(inode) | Resize(inode):
+                files[inode].pending.append(operation)
+                files[inode].sync()
+    for name, inode in names.items():
+        (target / name).write_bytes(files[inode].durable)
+
+
+def _change(names: dict[str, int], changes: list[Create | Remove]) -> None:
+    for change in changes:
+        if isinstance(change, Create):
+            names[change.name] = change.inode
+        else:
+            names.pop(change.name, None)

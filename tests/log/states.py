@@ -1,0 +1,104 @@
+"""Stories for logs: random lives of jobs in a real engine, and what a state looks like for comparing."""
+
+from random import Random
+from typing import TypeAlias
+
+from workq import commands as c
+from workq.engine import Engine
+from workq.engine.events import Event
+from workq.engine.job import LEASED, SCHEDULED
+from workq.engine.state import State
+from workq.log.records import Decoder, encode
+from workq.replies import Reply
+from workq.values import JobSpec
+
+START_MS = 1_700_000_000_000
+NAMES = (b"mail", b"thumbs", b"x" * 255)
+
+Snapshot: TypeAlias = tuple[object, ...]
+
+
+def snapshot(state: State) -> Snapshot:
+    """All that a log has to bring back: jobs, their places in the queues, their timers, the counters."""
+    jobs = [job for job in state.jobs.values() if not job.spec.foreground]
+    ids = {job.job_id for job in jobs}
+    queues = {job.spec.name for job in jobs}
+    return (
+        sorted(
+            (
+                job.job_id,
+                job.seq,
+                repr(job.spec),
+                job.payload,
+                job.created_ms,
+                job.scheduled_ms,
+                job.state,
+                job.attempts,
+                job.fails,
+                job.deadline_ms if job.state in (LEASED, SCHEDULED) else None,
+                job.result,
+            )
+            for job in jobs
+        ),
+        {name: [job.job_id for job in state.queues[name].ready_jobs(0, 10**9) if job.job_id in ids] for name in queues},
+        {name: [job.job_id for job in state.queues[name].scheduled_jobs(0, 10**9)] for name in queues},
+        {name: state.queues[name].counts[:5] for name in queues},
+        len(state.expiries),
+        len(state.deadlines),
+        state.evicted_jobs,
+        state.stored_bytes,
+    )
+
+
+class Story:
+    """An engine to which random commands and time happen.
+
+    now_ms  its time
+    """
+
+    def __init__(self, engine: Engine, random: Random, ids: int = 12) -> None:
+        self.engine = engine
+        self.now_ms = START_MS
+        self._random = random
+        self._ids = [random.randbytes(16) for _ in range(ids)]
+
+    def command(self) -> c.Command:
+        """Something that a client could say."""
+        random = self._random
+        job_id = random.choice(self._ids)
+        name = random.choice(NAMES)
+        data = random.randbytes(random.choice((0, 1, 7, 40, 300)))
+        spec = JobSpec(name, random.choice((20, 100)), random.choice((50, 1000, 10**6)), random.choice((0, 5)), 2, 2)
+        kind = random.randrange(10)
+        if kind < 3:
+            return c.Add(job_id, spec, data)
+        if kind == 3:
+            return c.Schedule(job_id, spec, self.now_ms + random.choice((-20, 0, 30, 400)), data)
+        if kind < 7:
+            return c.Lease(tuple(random.sample(NAMES, random.randrange(1, 3))), random.choice((0, 0, 50)))
+        if kind == 7:
+            return c.Complete(job_id, data)
+        if kind == 8:
+            return c.Fail(job_id, data)
+        return c.Delete(job_id)
+
+    def step(self) -> None:
+        """One command, or a little time."""
+        if self._random.random() < 0.2:
+            self.now_ms += self._random.choice((1, 15, 60, 300))
+            self.engine.tick(self.now_ms)
+        else:
+            self.engine.execute(self.command(), self.now_ms, _unheard)
+
+
+def _unheard(reply: Reply) -> None:
+    """What waiters are told is none of the log's business."""
+
+
+def replayed(events: list[Event]) -> State:
+    """The state that `events` lead to, when they come from their bytes."""
+    state = State(START_MS)
+    decoder = Decoder()
+    for event in events:
+        decoder.decode(encode([event])[8:]).apply(state)
+    return state

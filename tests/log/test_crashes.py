@@ -1,0 +1,157 @@
+"""What a crash leaves is read back as it was up to some moment, and not before the last acknowledgement.
+
+A story of commands runs through the real group commit onto files that remember what was durable. Then power is cut
+after every so many file operations, and what any disk may hold then is opened.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.log.disks import Note, QuickFiles, RecordingFiles, cut_power, kill_process
+from tests.log.states import START_MS, Snapshot, Story, snapshot
+from workq.commit import GroupCommit, SyncPolicy
+from workq.engine import Engine
+from workq.engine.events import Event
+from workq.engine.state import State
+from workq.log.filelog import open_files
+from workq.log.records import FRAME, Decoder, encode
+from workq.log.replay import replay
+from workq.replies import Unavailable
+
+SEGMENT_SIZE = 4096
+# More on request.
+STORIES = int(os.environ.get("WORKQ_TEST_STORIES", 1))
+SEED = int(os.environ.get("WORKQ_TEST_SEED", 0)) or random.SystemRandom().getrandbits(32)
+
+
+def quietly(done: int, total: int) -> None:
+    """No progress report."""
+
+
+def reopened(directory: Path, now_ms: int = START_MS) -> State:
+    """The state after the log in `directory` was opened for use, and closed in good order."""
+    state = State(now_ms)
+    open_files(QuickFiles(directory), SEGMENT_SIZE, state, quietly).close()
+    return state
+
+
+class Waiting:
+    """Stands for the clients of a turn: notes among the file operations when they are answered."""
+
+    def __init__(self, files: RecordingFiles, events: int) -> None:
+        self._files = files
+        self._events = events
+
+    def hold(self) -> None:
+        pass
+
+    def release(self, lost: Unavailable | None) -> None:
+        if lost is None:
+            self._files.operations.append(Note(self._events))
+
+
+class Told:
+    """A story that was told to a log: the file operations with a `Note` for each acknowledgement, and the events."""
+
+    def __init__(self, files: RecordingFiles, policy: SyncPolicy, rng: Random) -> None:
+        self.files = files
+        self.events: list[Event] = []
+        self.engine = Engine(START_MS)
+        self._base = State(START_MS)
+        replay(files, self._base, quietly)
+        self._log = open_files(files, SEGMENT_SIZE, self.engine.state, quietly)
+        self._policy = policy
+        self._rng = rng
+
+    async def tell(self, turns: int, trouble: frozenset[str] = frozenset()) -> None:
+        """Run commands; now and then one of the file operations named in `trouble` fails for a while."""
+        rng = self._rng
+        commit = GroupCommit(self.engine, self._log, self._policy, 0.002, asyncio.get_running_loop())
+        story = Story(self.engine, rng)
+        for _ in range(turns):
+            if trouble and rng.random() < 0.05:
+                self.files.broken = {rng.choice(sorted(trouble))}
+            elif rng.random() < 0.3:
+                self.files.broken = set()
+            self.engine.held = commit.is_broken or not commit.admit_tick()
+            for _ in range(rng.randrange(1, 6)):
+                if self.engine.held or commit.admit(300) is not None:
+                    break
+                story.step()
+            if self.engine.events:
+                self.events += self.engine.events
+                commit.hold(Waiting(self.files, len(self.events)))
+            commit.end_turn()
+            await asyncio.sleep(rng.choice((0, 0, 0.0005)))
+        self.files.broken = set()
+        while commit.is_broken:
+            await asyncio.sleep(0.001)
+        await commit.close()
+
+    def snapshots(self) -> list[Snapshot]:
+        """The states that the story went through, one per event."""
+        decoder = Decoder()
+        snapshots = [snapshot(self._base)]
+        for event in self.events:
+            decoder.decode(encode([event])[FRAME.size :]).apply(self._base)
+            snapshots.append(snapshot(self._base))
+        assert snapshots[-1] == snapshot(self.engine.state)
+        return snapshots
+
+
+def acknowledged(operations: list[object]) -> int:
+    """How many events clients were told of by then."""
+    return max([note.value for note in operations if isinstance(note, Note)], default=0)
+
+
+def moments(files: RecordingFiles, rng: Random, count: int) -> Iterator[list[object]]:
+    """What had been done to `files` at some moments: the last ones, and others."""
+    numbers = range(files.settled, len(files.operations) + 1)
+    for number in sorted({*numbers[-8:], *rng.sample(numbers, min(count, len(numbers)))}):
+        yield files.operations[:number]
+
+
+@pytest.fixture
+def rng() -> Random:
+    """Dice. What a failed test was seeded with is printed."""
+    print(f"to repeat: WORKQ_TEST_SEED={SEED}")
+    return Random(SEED)
+
+
+TROUBLES = ({"sync"}, {"write"}, {"allocate"}, {"create"}, {"remove"}, {"sync_directory"})
+
+
+@pytest.mark.parametrize(
+    "trouble", [set(), *TROUBLES, set.union(*TROUBLES)], ids=lambda trouble: "+".join(trouble) or "none"
+)
+@pytest.mark.parametrize("policy", ["always", "interval", "os"])
+async def test_crash(policy: SyncPolicy, trouble: set[str], rng: Random, tmp_path: Path) -> None:
+    for story in range(STORIES):
+        home = tmp_path / f"story-{story}"
+        home.mkdir()
+        for _ in range(2):
+            told = Told(RecordingFiles(home), policy, rng)
+            await told.tell(150, frozenset(trouble))
+            snapshots = told.snapshots()
+            assert snapshot(reopened(home)) == snapshots[-1]
+            for past in moments(told.files, rng, 30):
+                cut, killed = tmp_path / "cut", tmp_path / "killed"
+                for target, crash in ((cut, cut_power), (killed, kill_process)):
+                    shutil.rmtree(target, ignore_errors=True)
+                    target.mkdir()
+                    crash(past, rng, target)
+                first = acknowledged(past)
+                survived = snapshot(reopened(killed))
+                assert survived in snapshots[first:]
+                survived = snapshot(reopened(cut))
+                assert survived in snapshots[first if policy == "always" else 0 :]
+                assert snapshot(reopened(cut)) == survived
+            shutil.rmtree(home)
+            cut.rename(home)  # the next life begins with what a crash left

@@ -1,0 +1,370 @@
+"""Group commit: the events of a loop turn go to the log together, and replies leave when their events are there.
+
+While the disk works on one batch, the next one collects. Under `always` a batch is written and synced in a thread, and
+only then are its clients released. Under `interval` and `os` it is written at the end of the turn, and synced in the
+thread once an interval, or when a segment is full.
+
+The log is asked for room before a command is decided (`admit`): on a full disk commands are refused and nothing has
+changed. When writing fails nevertheless, memory is ahead of the log: what was being written counts as lost, nothing may
+change any more, and the whole state is written into the log afresh until that succeeds.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Literal, Protocol, TypeAlias
+
+from workq.engine import Engine
+from workq.engine.engine import TICK_STEPS
+from workq.engine.events import Carried
+from workq.log.compaction import Compaction
+from workq.log.errors import Damage
+from workq.log.filelog import FileLog
+from workq.log.records import COMMAND_BYTES, STEP_BYTES, encode, trimmed
+from workq.replies import Unavailable
+
+SyncPolicy: TypeAlias = Literal["always", "interval", "os"]
+
+# How often a full disk is tried again.
+_PROBE_SECONDS: Final = 0.25
+# How long to wait before the state is written afresh once more.
+_LEAST_RETRY_SECONDS: Final = 0.1
+_LONGEST_RETRY_SECONDS: Final = 5.0
+# Jobs written afresh in one go.
+_SLICE: Final = 500
+# Compaction reads this many times the bytes that a turn appended, within bounds; and without traffic this often.
+_COMPACTION_FACTOR: Final = 4
+_LEAST_COMPACTION: Final = 4_096
+_MOST_COMPACTION: Final = 131_072
+_IDLE_COMPACTION: Final = 32_768
+_IDLE_SECONDS: Final = 0.005
+
+logger = logging.getLogger("workq.log")
+
+
+class Holder(Protocol):
+    """Somebody whose replies wait for the log."""
+
+    def hold(self) -> None:
+        """The replies given so far are for the batch that is being written now."""
+
+    def release(self, lost: Unavailable | None) -> None:
+        """The oldest batch held is as durable as promised: its replies may leave. If it was `lost`, that instead."""
+
+
+class _Batch:
+    __slots__ = ("records", "size", "holders", "trim")
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.size = 0
+        self.holders: dict[Holder, None] = {}
+        self.trim = 0  # the segment that can go when this batch is durable
+
+    def add(self, records: bytes) -> None:
+        self.records.append(records)
+        self.size += len(records)
+
+
+class GroupCommit:
+    """Takes the events from `engine` to `log`. Use it from the loop's thread only.
+
+    is_broken    whether the log cannot be written, so that neither commands nor time may change anything
+    on_writable  called when they may again
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        log: FileLog,
+        policy: SyncPolicy,
+        interval_s: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._engine = engine
+        self._log = log
+        self._policy = policy
+        self._interval_s = interval_s
+        self._loop = loop
+        self.on_writable: Callable[[], None] = _nothing
+        self._compaction = Compaction(log, engine)
+        self._thread = ThreadPoolExecutor(1, "workq-log")
+        self._collecting = _Batch()
+        self._flying: _Batch | None = None  # being written and synced in the thread
+        self._syncing = False  # in the thread, what was written before
+        self._trim = 0  # the segment that goes with the next sync
+        self._left = log.room  # bytes that may still be decided upon
+        self._claimed = 0  # bytes that the commands since the last turn may need at most
+        self._refusal: Unavailable | None = None
+        self.is_broken = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._recovery: asyncio.Task[None] | None = None
+        self._landed = asyncio.Event()
+
+    # -- before a command ----------------------------------------------------------------------------------------
+
+    def admit(self, payload_size: int) -> Unavailable | None:
+        """Make sure that what a command does can be written; otherwise return what to answer."""
+        size = COMMAND_BYTES + payload_size
+        if self._refusal is None and (size <= self._left or self._take_room(size)):
+            self._left -= size
+            self._claimed += size
+            return None
+        return self._refusal
+
+    def admit_tick(self) -> bool:
+        """Make sure that what one `Engine.tick` does can be written."""
+        size = min(TICK_STEPS, 2 * len(self._engine.state.jobs)) * STEP_BYTES
+        return not self.is_broken and self._claim(size)
+
+    def hold(self, holder: Holder) -> None:
+        """Let `holder` wait: its replies depend on events of this turn."""
+        self._collecting.holders[holder] = None
+
+    # -- after the commands of a turn ----------------------------------------------------------------------------
+
+    def end_turn(self) -> None:
+        """Take the events since the last call. May be called at any time between commands."""
+        if self.is_broken:
+            return
+        self._take_events()
+        if self._flying is None:
+            self._launch()
+
+    async def close(self) -> None:
+        """Write down what there is and close the log."""
+        self.end_turn()
+        while self._flying is not None or self._syncing:
+            self._landed.clear()
+            await self._landed.wait()
+        if self._recovery is not None:
+            self._recovery.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._recovery
+        for timer in self._timers.values():
+            timer.cancel()
+        self._compaction.stop()
+        try:
+            await self._loop.run_in_executor(self._thread, self._log.abandon if self.is_broken else self._log.close)
+        except OSError as error:
+            logger.error("the end of the command log may not be on disk: %s", error.strerror)
+        self._thread.shutdown()
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def _take_events(self) -> None:
+        events = self._engine.events
+        self._left += self._claimed
+        self._claimed = 0
+        if events:
+            records = encode(events)
+            events.clear()
+            self._collecting.add(records)
+            self._left -= len(records)
+
+    def _launch(self) -> None:
+        """Begin to write the batch that was collected. None is being written now."""
+        if self._compaction.is_due():
+            self._compact()
+        if self.is_broken or not self._collecting.records:
+            return
+        batch, self._collecting = self._collecting, _Batch()
+        data = b"".join(batch.records)
+        restated = encode([self._engine.counters()])
+        for holder in batch.holders:
+            holder.hold()
+        if self._policy == "always":
+            self._flying = batch
+            self._in_thread(lambda: self._write_and_sync(data, restated, batch.trim), self._on_landed)
+            return
+        try:
+            self._log.append(data, restated)
+        except OSError as error:
+            self._fail(batch, error)
+            return
+        self._left = self._log.room
+        for holder in batch.holders:
+            holder.release(None)
+        self._trim = batch.trim or self._trim
+        if self._trim or self._log.needs_sync:
+            self._sync()
+        elif self._policy == "interval":
+            self._after("sync", self._interval_s, self._sync)
+
+    def _write_and_sync(self, data: bytes, restated: bytes, trim: int) -> None:
+        self._log.append(data, restated)
+        self._log.sync()
+        if trim:
+            self._log.trim(trim)
+
+    def _on_landed(self, error: Exception | None) -> None:
+        batch, self._flying = self._flying, None
+        assert batch is not None
+        self._landed.set()
+        if error is not None:
+            self._fail(batch, error)
+            return
+        self._left = self._log.room - self._collecting.size - self._claimed
+        if batch.trim:
+            self._compaction.trimmed()
+        self.end_turn()  # before the replies, to keep the disk at work
+        for holder in batch.holders:
+            holder.release(None)
+
+    def _sync(self) -> None:
+        """Sync in the thread what was written; under `os` only what must be."""
+        if self.is_broken:
+            return
+        if self._syncing:
+            self._after("sync", self._interval_s, self._sync)
+            return
+        self._syncing = True
+        trim, self._trim = self._trim, 0
+        head = self._policy == "interval" or trim > 0
+        self._in_thread(lambda: self._sync_and_trim(head, trim), lambda error: self._on_synced(error, trim))
+
+    def _sync_and_trim(self, head: bool, trim: int) -> None:
+        self._log.sync(head)
+        if trim:
+            self._log.trim(trim)
+
+    def _on_synced(self, error: Exception | None, trim: int) -> None:
+        self._syncing = False
+        self._landed.set()
+        if error is not None:
+            self._fail(_Batch(), error)
+        elif trim:
+            self._compaction.trimmed()
+
+    def _in_thread(self, work: Callable[[], None], on_done: Callable[[Exception | None], None]) -> None:
+        def run() -> None:
+            error: Exception | None = None
+            try:
+                work()
+            except Exception as raised:
+                error = raised
+            self._loop.call_soon_threadsafe(on_done, error)
+
+        self._thread.submit(run)
+
+    def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+        """Have `call` called in `seconds`, unless that is going to happen already."""
+
+        def on_timer() -> None:
+            del self._timers[name]
+            call()
+
+        if name not in self._timers:
+            self._timers[name] = self._loop.call_later(seconds, on_timer)
+
+    # -- room ----------------------------------------------------------------------------------------------------
+
+    def _claim(self, size: int) -> bool:
+        if size > self._left and (self._refusal is not None or not self._take_room(size)):
+            return False
+        self._left -= size
+        self._claimed += size
+        return True
+
+    def _take_room(self, size: int) -> bool:
+        """Take more room from the disk. If there is none, refuse commands until there is."""
+        try:
+            self._left += self._log.extend(size)
+        except OSError as error:
+            logger.error("the command log cannot grow: %s; commands that change something are refused", _reason(error))
+            self._refusal = Unavailable(f"Nothing was changed: the command log cannot grow: {_reason(error)}")
+            self._after("probe", _PROBE_SECONDS, self._probe)
+            return False
+        return True
+
+    def _probe(self) -> None:
+        if self.is_broken:
+            return
+        try:
+            self._left += self._log.extend(1)
+        except OSError:
+            self._after("probe", _PROBE_SECONDS, self._probe)
+            return
+        logger.info("the command log can grow again")
+        self._refusal = None
+        self.on_writable()
+
+    # -- compaction ----------------------------------------------------------------------------------------------
+
+    def _compact(self) -> None:
+        """Do a little of what there is to do, in proportion to what the batch adds to the log."""
+        batch = self._collecting
+        self._after("compaction", _IDLE_SECONDS, self.end_turn)
+        if not self._claim(COMMAND_BYTES):
+            return
+        budget = max(batch.size * _COMPACTION_FACTOR, _LEAST_COMPACTION) if batch.size else _IDLE_COMPACTION
+        try:
+            finished = self._compaction.step(min(budget, _MOST_COMPACTION), self._claim)
+        except (Damage, OSError) as error:
+            self._fail(_Batch(), error)
+            return
+        if finished:
+            self._engine.events.append(self._engine.counters())
+        self._take_events()
+        if finished:
+            batch.add(trimmed(finished))
+            batch.trim = finished
+
+    # -- after a failure -----------------------------------------------------------------------------------------
+
+    def _fail(self, batch: _Batch, error: Exception) -> None:
+        """`batch` may be lost, and what was decided since is ahead of the log: write the state afresh."""
+        reason = _reason(error)
+        if not self.is_broken:
+            logger.error("the command log cannot be written: %s; commands that change something are refused", reason)
+            self.is_broken = True
+            self._engine.held = True
+            self._compaction.stop()
+            self._refusal = Unavailable(f"Nothing was changed: the command log cannot be written: {reason}")
+            self._recovery = self._loop.create_task(self._recover())
+        self._engine.events.clear()
+        later, self._collecting = self._collecting, _Batch()
+        for holder in later.holders:
+            holder.hold()
+        lost = Unavailable(f"It may have been done or not: the command log could not be written: {reason}")
+        for holder in [*batch.holders, *later.holders]:
+            holder.release(lost)
+
+    async def _recover(self) -> None:
+        delay_s = 0.0
+        while self.is_broken:
+            await asyncio.sleep(delay_s)
+            try:
+                await self._write_afresh()
+            except Exception as error:  # whatever it is, the only way on is to try again
+                unforeseen = None if isinstance(error, OSError) else error
+                logger.warning("the command log still cannot be written: %s", _reason(error), exc_info=unforeseen)
+                delay_s = min(max(2 * delay_s, _LEAST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS)
+            else:
+                self.is_broken = False
+        logger.info("the command log has been written afresh")
+        self._left = self._log.room
+        self._claimed = 0
+        self._refusal = None
+        self.on_writable()
+
+    async def _write_afresh(self) -> None:
+        """Write the whole state, which does not change meanwhile, slice by slice."""
+        log = self._log
+        counters = encode([self._engine.counters()])
+        jobs = list(self._engine.state.jobs.values())
+        await self._loop.run_in_executor(self._thread, log.begin_afresh, counters)
+        for start in range(0, len(jobs), _SLICE):
+            carried = [Carried(job) for job in jobs[start : start + _SLICE] if not job.spec.foreground]
+            await self._loop.run_in_executor(self._thread, log.append, encode(carried), counters)
+        await self._loop.run_in_executor(self._thread, log.finish_afresh, counters)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
