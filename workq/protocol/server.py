@@ -6,6 +6,7 @@ that was seen before is not parsed again.
 """
 
 import re
+import sys
 from binascii import hexlify, unhexlify
 from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
@@ -58,6 +59,7 @@ class Decoder:
 
     `feed` it with what was read, in any chunks; take commands with `next` until it returns None. Nothing is parsed in
     `feed`, so a caller that stops calling `next` (a blocked connection) only pays for the memory: see `buffered`.
+    After a fatal `Malformed` there is nothing but None, and whatever else comes is thrown away.
     """
 
     __slots__ = ("_data", "_pos", "_later", "_later_size", "_wanted", "_body", "_skip_bytes", "_skip_line")
@@ -168,7 +170,7 @@ class Decoder:
             data = self._data
             end = data.find(b"\n", self._pos)
             if (end if end >= 0 else len(data)) - self._pos > MAX_LINE:
-                return Malformed(f"Invalid command: its line is longer than {MAX_LINE} bytes", fatal=True)
+                return self._end(Malformed(f"Invalid command: its line is longer than {MAX_LINE} bytes", fatal=True))
             if end < 0:
                 return None
             line = data[self._pos : end]
@@ -177,11 +179,13 @@ class Decoder:
             if isinstance(parsed, c.Lease):
                 _remember(_leases, line, parsed)
             if not isinstance(parsed, _Body):
-                return parsed
+                return self._end(parsed) if isinstance(parsed, Malformed) and parsed.fatal else parsed
+            if parsed.size > MAX_DRAIN:
+                return self._end(Malformed(parsed.error, fatal=True))
             if parsed.size > MIB:
                 self._skip_bytes = parsed.size
                 self._skip_line = True
-                return Malformed(parsed.error, fatal=parsed.size > MAX_DRAIN)
+                return Malformed(parsed.error)
             parsed.line = line
             self._body = parsed
         return self._finish(self._body)
@@ -195,7 +199,7 @@ class Decoder:
             self._pos = end + 2
         elif data.startswith(b"\n", end):
             self._pos = end + 1
-        elif data[end:] in (b"", b"\r"):
+        elif data[end : end + 2] in (b"", b"\r"):
             self._wanted = max(end, len(data)) + 1 - start
             return None
         else:
@@ -215,6 +219,11 @@ class Decoder:
         elif isinstance(command, c.Complete) and line[9:45] == body.args[0]:
             _remember(_completes, line[45:], body.size)
         return command
+
+    def _end(self, fatal: Malformed) -> Malformed:
+        self._skip_bytes = sys.maxsize
+        self._skip_line = True
+        return fatal
 
     def _skip(self) -> bool:
         """Throw away a number of bytes and then the rest of a line. True when that is done."""
