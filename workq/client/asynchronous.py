@@ -44,8 +44,8 @@ class AsyncClient(Caller):
     which the server may hold back, take a connection of their own from a pool of at most `pool_size`; more of them
     wait until one is free. Cancelling a waiting call hangs up, so the server gives the job to somebody else.
 
-    The other arguments and the errors are those of `Client`. A client belongs to one event loop. Use it as an async
-    context manager, or `close` it.
+    The other arguments, and what is raised, are those of `Client`. A client belongs to one event loop. Use it as an
+    async context manager, or `close` it.
 
     Example::
 

@@ -190,12 +190,13 @@ class ThreadRunner:
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[tuple[Job, asyncio.Future[Outcome]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._outcome: asyncio.Future[Outcome] | None = None
 
     def start(self, job: Job) -> "asyncio.Future[Outcome]":
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name=f"workq-{self._function.name}", daemon=True)
             self._thread.start()
-        outcome: asyncio.Future[Outcome] = self._loop.create_future()
+        outcome = self._outcome = self._loop.create_future()
         self._jobs.put((job, outcome))
         return outcome
 
@@ -204,6 +205,8 @@ class ThreadRunner:
 
     def close(self) -> None:
         self._jobs.put(None)
+        if self._outcome is not None:
+            self._outcome.cancel()
 
     def _perform(self, job: Job) -> Outcome:
         return self._function.perform(job)

@@ -205,7 +205,7 @@ class _Crew:
         self._leases = _Leases(function.name, address)
         self._client = client
         self._runners = [make_runner(function) for _ in range(function.concurrency)]
-        self._running: dict[str, asyncio.Future[Outcome]] = {}
+        self._running: dict[asyncio.Future[Outcome], str] = {}  # to the id of the job, which two slots may share
         self.slots = [asyncio.create_task(self._slot(runner)) for runner in self._runners]
 
     async def finish(self, grace_s: float) -> None:
@@ -214,13 +214,13 @@ class _Crew:
         ended, _ = await asyncio.wait(self.slots, timeout=grace_s)
         for slot in ended:
             slot.result()  # a slot ends by our leave or by a mistake of ours, which must not stay in the dark
-        for job_id in self._running:
+        for job_id in self._running.values():
             log.warning("%s %s still runs after %g s of grace: left to its TTR", self._function.name, job_id, grace_s)
 
     async def close(self) -> None:
         """Give up what still runs."""
         await self._leases.close()
-        running = list(self._running.values())
+        running = list(self._running)
         for slot in self.slots:
             slot.cancel()
         for runner in self._runners:
@@ -239,7 +239,8 @@ class _Crew:
         job = Job(id_text(leased.job_id), self._function.name, leased.payload, ttr.total_seconds(), deadline)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        running = self._running[job.id] = runner.start(job)
+        running = runner.start(job)
+        self._running[running] = job.id
         try:
             await asyncio.wait([running], timeout=job.ttr)
             if not running.done():
@@ -251,7 +252,7 @@ class _Crew:
             took_s = loop.time() - started
             problem = await self._acknowledge(job.id, outcome)
         finally:
-            del self._running[job.id]
+            del self._running[running]
         self._log(job, outcome, took_s, problem)
 
     async def _acknowledge(self, job_id: str, outcome: Outcome) -> WorkqError | None:

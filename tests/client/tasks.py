@@ -1,0 +1,42 @@
+"""Functions at the top of a module, as processes need them."""
+
+import os
+import signal
+import sys
+import time
+
+import workq
+
+
+def upper(payload: bytes) -> bytes:
+    return payload.upper()
+
+
+def own_process(_: bytes) -> bytes:
+    return str(os.getpid()).encode()
+
+
+def context(_: bytes) -> str:
+    job = workq.current_job()
+    return f"{job.id} {job.name} {job.ttr:g} {job.attempt}"
+
+
+def explode(payload: bytes) -> None:
+    raise ValueError(payload.decode())
+
+
+def leave(_: bytes) -> None:
+    sys.exit(3)
+
+
+def end_process(payload: bytes) -> bytes:
+    if payload == b"exit":
+        os._exit(7)
+    if payload == b"kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return b"survived"
+
+
+def sleep_for_ever(_: bytes) -> None:
+    while True:
+        time.sleep(3600)

@@ -1,0 +1,377 @@
+"""The `workq` command: what it prints, what it exits with."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import workq
+from tests.client.fakes import FakeServer, say
+from workq.cli.main import workq as command
+
+Run = Callable[..., Result]
+MISSING = "61a444a0-6128-41c0-8078-cc757d3bd2d8"
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"q-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def run(url: str) -> Run:
+    """Runs `workq` with the server of the tests."""
+
+    def run(*args: str, stdin: bytes | str = b"", status: int = 0) -> Result:
+        result = CliRunner().invoke(command, args, input=stdin, env={"WORKQ_SERVER": url}, prog_name="workq")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[workq.Client]:
+    with workq.Client(url) as client:
+        yield client
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        yield (*names, name)
+        if isinstance(found, click.Group):
+            yield from commands(found, *names, name)
+
+
+ALL_COMMANDS = list(commands(command))
+
+
+def test_the_commands_are_those_of_the_manual() -> None:
+    names = [name for name, *rest in ALL_COMMANDS if not rest]
+    assert names == [
+        *["add", "run", "schedule", "lease", "complete", "fail", "result", "delete"],
+        *["inspect", "ping", "top", "import", "drain", "worker", "completion"],
+    ]
+
+
+@pytest.mark.parametrize("names", ALL_COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_with_an_example(run: Run, names: tuple[str, ...]) -> None:
+    text = run(*names, "--help").stdout
+    example = text[text.index("Example") :]
+    assert re.search(rf"workq {' '.join(names)}\b", example)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("names", [names for names in ALL_COMMANDS if names not in {("inspect",), ("completion",)}])
+def test_every_command_has_the_shared_options(run: Run, names: tuple[str, ...]) -> None:
+    text = run(*names, "--help").stdout
+    assert "--json" in text
+    assert "--server URL" in text
+
+
+def test_a_job_lives_its_life_in_the_shell(run: Run, queue: str) -> None:
+    job_id = run("add", queue, "photo.jpg", "--ttr", "30s", "--priority", "5").stdout.strip()
+    leased = run("lease", queue).stdout
+    assert re.search(rf"^id +{job_id}\s*$", leased, re.M)
+    assert re.search(r"^payload +photo.jpg\s*$", leased, re.M)
+    assert re.search(r"^ttr +30\s*$", leased, re.M)
+    assert run("complete", job_id, "320x200").output == ""
+    assert run("result", job_id).stdout == "320x200"
+    assert run("delete", job_id).output == ""
+    assert "no such job" in run("result", job_id, status=3).stderr
+
+
+def test_json_is_for_scripts(run: Run, queue: str) -> None:
+    job_id = json.loads(run("add", queue, "ä", "--json", "--max-fails", "2").stdout)["id"]
+    assert (
+        json.loads(run("--json", "lease", queue).stdout).items()
+        >= {
+            "id": job_id,
+            "name": queue,
+            "payload": "ä",
+            "ttr": 60.0,
+        }.items()
+    )
+    assert json.loads(run("inspect", "job", job_id, "--json").stdout)["state"] == "leased"
+    assert json.loads(run("fail", job_id, "flaky", "--json").stdout) == {"id": job_id}
+    (job,) = json.loads(run("inspect", "jobs", queue, "--json").stdout)
+    assert (job["state"], job["fails"], job["scheduled"]) == ("pending", 1, None)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", job["created"])
+    run("fail", job_id, "broken")
+    assert json.loads(run("result", job_id, "--json", status=5).stdout) == {
+        "id": job_id,
+        "success": False,
+        "result": "broken",
+    }
+
+
+def test_bytes_that_are_no_text_are_base64_in_json(run: Run, client: workq.Client, queue: str) -> None:
+    client.add(queue, b"\xff\x00")
+    job = json.loads(run("lease", queue, "--json").stdout)
+    assert job["payload_base64"] == "/wA="
+    assert "payload" not in job
+
+
+def test_a_payload_comes_from_an_argument_a_file_or_standard_input(
+    run: Run, client: workq.Client, queue: str, tmp_path: Path
+) -> None:
+    (tmp_path / "photo").write_bytes(b"\x00\xff")
+    ids = [
+        run("add", queue, "text").stdout.strip(),
+        run("add", queue, f"@{tmp_path / 'photo'}").stdout.strip(),
+        run("add", queue, "-", stdin=b"\r\n\xfe").stdout.strip(),
+        run("add", queue).stdout.strip(),
+    ]
+    assert [client.inspect_job(job_id).payload for job_id in ids] == [b"text", b"\x00\xff", b"\r\n\xfe", b""]
+    assert "cannot read '/no/such': No such file or directory" in run("add", queue, "@/no/such", status=2).stderr
+
+
+def test_schedule_takes_a_time_or_a_delay(run: Run, client: workq.Client, queue: str) -> None:
+    job_id = run("schedule", queue, "x", "--at", "2090-01-01T00:00:00+01:00").stdout.strip()
+    scheduled = client.inspect_job(job_id).scheduled
+    assert scheduled is not None
+    assert scheduled.isoformat() == "2089-12-31T23:00:00+00:00"
+    run("schedule", queue, "--in", "2h")
+    assert len(client.inspect_scheduled_jobs(queue)) == 2
+    for wrong in ([], ["--in", "1s", "--at", "2090-01-01"]):
+        assert "give either --at or --in" in run("schedule", queue, *wrong, status=2).stderr
+    assert "'soon' is not a time such as" in run("schedule", queue, "--at", "soon", status=2).stderr
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2", 2), ("1.5s", 1.5), ("500ms", 0.5), ("2m", 120), ("1h", 3600)])
+def test_durations_have_units(run: Run, client: workq.Client, queue: str, text: str, seconds: float) -> None:
+    assert client.inspect_job(run("add", queue, "--ttr", text).stdout.strip()).ttr == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "5x", "1 h", "1e3", "99999999999999999d"])
+def test_what_is_no_duration_is_wrong_usage(run: Run, queue: str, text: str) -> None:
+    assert "Invalid value for '--ttr'" in run("add", queue, f"--ttr={text}", status=2).stderr
+
+
+def test_run_prints_the_result_and_tells_failure(url: str, queue: str) -> None:
+    environment = {**os.environ, "WORKQ_SERVER": url}
+    for answer, status, out, err in (
+        ("complete", 0, b"\x00done", b""),
+        ("fail", 5, b"", b"not an image"),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workq.cli", "run", queue, "photo.jpg", "--timeout", "20"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with process, workq.Client(url) as worker:
+            getattr(worker, answer)(worker.lease(queue, timeout=20).id, out or err)
+            said, complained = process.communicate(timeout=20)
+        assert (process.returncode, said) == (status, out)
+        assert err in complained
+
+
+def test_exit_statuses_tell_what_happened(run: Run, queue: str) -> None:
+    run("add", queue)
+    assert (
+        f"lease from {queue}.none: no job within 0 s" in run("lease", f"{queue}.none", "--timeout=0", status=4).stderr
+    )
+    assert "no result in the time given" in run("run", queue, "--timeout", "0", status=4).stderr
+    for args in (["delete", MISSING], ["inspect", "job", MISSING], ["inspect", "queue", f"{queue}.never"]):
+        assert "no such" in run(*args, status=3).stderr
+    assert "Invalid Name" in run("add", "two words", status=1).stderr
+    assert "Invalid ID: 'x'" in run("complete", "x", status=1).stderr
+    run("no-such-command", status=2)
+    run("add", status=2)
+
+
+def test_a_server_that_is_not_there_is_one_line(run: Run) -> None:
+    result = run("--server", "workq://127.0.0.1:1", "add", "q", status=1)
+    assert re.fullmatch(
+        r"workq: workq://127\.0\.0\.1:1: add job [-0-9a-f]+: cannot connect: Connection refused; nothing was sent\n",
+        result.stderr,
+    )
+    assert "Invalid server address: 'bogus'" in run("ping", "--server", "bogus", status=1).stderr
+
+
+def test_an_http_server_is_told_apart(run: Run) -> None:
+    with FakeServer(say(b"HTTP/1.0 400 Bad request\r\n\r\n")) as server:
+        assert "is not a reply of a Workq server" in run("ping", "--server", server.url, status=1).stderr
+
+
+def test_ping_says_how_long_it_took(run: Run, url: str) -> None:
+    assert re.fullmatch(rf"{url} answered in [\d.]+ ms\n", run("ping").stdout)
+    assert json.loads(run("ping", "--json").stdout)["server"] == url
+
+
+def test_inspect_shows_tables(run: Run, queue: str) -> None:
+    job_id = run("add", queue, "a\tb\x1b[31m" + "x" * 100).stdout.strip()
+    assert re.search(rf"^{queue} +1 +0$", run("inspect", "queues").stdout, re.M)
+    assert re.search(r"^ready +1\s*$", run("inspect", "queue", queue).stdout, re.M)
+    assert re.search(r"^active clients +\d+\s*$", run("inspect", "server").stdout, re.M)
+    listing = run("inspect", "jobs", queue).stdout
+    assert job_id in listing
+    assert "a\N{MIDDLE DOT}b\N{MIDDLE DOT}[31mxxx" in listing  # nothing that a terminal obeys
+    assert "... (108 bytes)" in listing
+    assert run("inspect", "scheduled-jobs", queue).stdout.split() == [
+        "id",
+        "scheduled",
+        "priority",
+        "created",
+        "payload",
+    ]
+
+
+def test_top_shows_queues_and_rates(run: Run, queue: str) -> None:
+    run("add", queue)
+    table = run("top", "--count", "1", "--interval", "0.1").stdout
+    assert re.search(rf"^{queue} +1 +0 +0 +0\s*$", table, re.M)
+    looks = [json.loads(line) for line in run("top", "--count", "2", "--interval", "0.1", "--json").stdout.splitlines()]
+    assert len(looks) == 2
+    (row,) = [row for row in looks[1] if row["name"] == queue]
+    assert row == {"name": queue, "ready": 1, "scheduled": 0, "ready_per_s": 0.0, "scheduled_per_s": 0.0}
+
+
+def test_import_adds_a_job_per_line(run: Run, client: workq.Client, queue: str, tmp_path: Path) -> None:
+    job_id = str(uuid.uuid4())
+    lines: list[dict[str, Any]] = [
+        {"name": queue, "payload": "text", "id": job_id, "ttr": 1.5, "ttl": 60, "priority": 9, "max_fails": 2},
+        {"payload": {"width": 320}},
+        {"payload_base64": "/wA="},
+        {},
+        {"payload": "later", "at": "2090-01-01T00:00:00Z"},
+    ]
+    file = tmp_path / "jobs.ndjson"
+    file.write_text("\n\n".join([json.dumps(line) for line in lines]))
+    assert run("import", str(file), "--name", queue).stderr == "5 jobs imported\n"
+    jobs = client.inspect_jobs(queue)
+    assert [job.payload for job in jobs] == [b"text", b'{"width": 320}', b"\xff\x00", b""]
+    first = jobs[0]
+    assert (first.id, first.ttr, first.ttl, first.priority, first.max_fails) == (job_id, 1.5, 60.0, 9, 2)
+    assert len(client.inspect_scheduled_jobs(queue)) == 1
+
+
+def test_import_reports_lines_that_are_refused_and_goes_on(run: Run, queue: str) -> None:
+    lines = [
+        "nonsense",
+        "[1]",
+        '{"payload": "no queue"}',
+        f'{{"name": "{queue}", "colour": 1}}',
+        f'{{"name": "{queue}", "ttr": 0}}',
+        f'{{"name": "{queue}", "ttr": "soon"}}',
+        f'{{"name": "{queue}", "payload": "a", "payload_base64": "YQ=="}}',
+        f'{{"name": "{queue}", "payload_base64": "?"}}',
+        f'{{"name": "{queue}", "at": "tomorrow"}}',
+        f'{{"name": "{queue}", "at": "2090-01-01"}}',
+        f'{{"name": "{queue}"}}',
+    ]
+    result = run("import", "--json", stdin="\n".join(lines), status=1)
+    assert json.loads(result.stdout) == {"imported": 1, "refused": 10}
+    for number, words in enumerate(
+        [
+            "not JSON: ",
+            "a JSON object is needed, not list",
+            "the key 'name' is missing",
+            "unknown key 'colour'; known are name, payload",
+            "Invalid TTR: '0'",
+            "could not convert string to float: 'soon'",
+            "payload and payload_base64 exclude each other",
+            "",
+            "Invalid isoformat string: 'tomorrow'",
+            "has no time zone",
+        ],
+        start=1,
+    ):
+        assert re.search(rf"^workq: line {number}: .*{re.escape(words)}", result.stderr, re.M)
+
+
+def test_import_tells_at_once_that_there_is_no_server(run: Run) -> None:
+    error = run("import", "--server", "workq://127.0.0.1:1", "--name", "q", stdin="{}", status=1).stderr
+    assert "cannot connect: Connection refused; nothing was sent" in error
+
+
+def test_import_ends_when_the_server_fails(run: Run) -> None:
+    figures = b"+OK 1\r\nserver 3\r\nactive-clients 1\r\nevicted-jobs 0\r\nstarted 2030-01-01T00:00:00Z\r\n"
+    with FakeServer(say(figures), say(b"-SERVER-ERROR the disk is full\r\n")) as server:
+        error = run("import", "--server", server.url, "--name", "q", stdin="{}", status=1).stderr
+    begin = "workq: 0 jobs were imported before this:\n"
+    assert re.fullmatch(rf"{begin}workq: {server.url}: add job [-0-9a-f]+: the disk is full\n", error)
+
+
+def test_drain_prints_and_completes(run: Run, client: workq.Client, queue: str) -> None:
+    ids = [client.add(queue, f"job {number}") for number in range(3)]
+    assert run("drain", queue, "--limit", "2").stdout == "job 0\njob 1\n"
+    assert [client.inspect_job(job_id).state for job_id in ids[1:]] == [
+        workq.JobState.COMPLETED,
+        workq.JobState.NEW,
+    ]
+    (line,) = run("drain", queue, "--json").stdout.splitlines()
+    assert json.loads(line)["payload"] == "job 2"
+    assert run("drain", queue).stdout == ""
+
+
+def test_drain_gives_each_job_to_a_shell_command(run: Run, client: workq.Client, queue: str) -> None:
+    good, bad = client.add(queue, b"good"), client.add(queue, b"bad")
+    result = run(
+        "drain", queue, "--exec", 'grep good && echo "$WORKQ_JOB_ID $WORKQ_JOB_NAME" || ! echo oops >&2', status=5
+    )
+    assert client.result(good).result == f"good\n{good} {queue}\n".encode()
+    assert client.result(bad).error == "oops"
+    assert result.stdout == f"{good} done\n{bad} failed with status 1\n"
+    assert result.stderr == "oops\nworkq: 1 jobs failed\n"
+
+
+def test_drain_kills_a_command_that_takes_too_long(run: Run, client: workq.Client, queue: str) -> None:
+    job_id = client.add(queue, ttr=0.2, max_attempts=1)
+    result = run("drain", queue, "--exec", "sleep 60 | cat", "--limit", "1", status=5)
+    assert f"workq: job {job_id}: killed after its TTR of 0.2 s; it goes back to its queue" in result.stderr
+    assert client.result(job_id, timeout=20).result == b""
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("tasks", "'tasks' is not of the form MODULE:WORKER, such as tasks:app"),
+        ("no_such_module:app", "cannot import no_such_module: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("tests.client.tasks:upper", "tests.client.tasks has no workq.Worker called upper"),
+        ("tests.client.tasks:nothing", "tests.client.tasks has no workq.Worker called nothing"),
+    ],
+)
+def test_a_worker_that_cannot_be_found_is_wrong_usage(run: Run, target: str, words: str) -> None:
+    assert words in run("worker", target, status=2).stderr
+
+
+def test_a_module_with_a_mistake_is_named_with_its_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_tasks.py").write_text("import workq\n\napp = workq.Wroker()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    error = run("worker", "broken_tasks:app", status=2).stderr
+    assert "cannot import broken_tasks: AttributeError: module 'workq' has no attribute 'Wroker'" in error
+    assert "broken_tasks.py, line 3" in error
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_helped_to_complete(run: Run, shell: str) -> None:
+    assert "_WORKQ_COMPLETE" in run("completion", shell).stdout
+
+
+def test_completion_offers_commands_and_options(url: str) -> None:
+    def offered(words: str) -> list[str]:
+        environment = {"COMP_WORDS": f"workq {words}", "COMP_CWORD": str(words.count(" ") + 1)}
+        result = CliRunner().invoke(command, env={"_WORKQ_COMPLETE": "bash_complete", **environment}, prog_name="workq")
+        return [line.partition(",")[2] for line in result.stdout.splitlines()]
+
+    assert offered("sch") == ["schedule"]
+    assert "scheduled-jobs" in offered("inspect ")
+    assert offered("add --max-f") == ["--max-fails"]

@@ -1,0 +1,581 @@
+"""What a worker promises: to its functions, to the server, to whoever stops it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+import workq
+from tests.client import tasks
+from tests.client.conftest import url_of
+from tests.client.fakes import FakeServer, say
+from tests.server import ServerProcess
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"q-{uuid.uuid4()}"
+
+
+@pytest.fixture
+async def client(url: str) -> AsyncIterator[workq.AsyncClient]:
+    async with workq.AsyncClient(url) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def working(worker: workq.Worker) -> AsyncIterator[None]:
+    running = asyncio.create_task(worker.run_async())
+    try:
+        yield
+    finally:
+        worker.stop()
+        await asyncio.wait_for(running, 15)
+
+
+def make_async(function: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    async def call(payload: bytes) -> Any:
+        return function(payload)
+
+    return call
+
+
+KINDS = ["async", "thread", "process"]
+
+
+@pytest.fixture(params=KINDS)
+def add_function(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Registers a function with a worker: as an async one, in threads, in processes."""
+
+    def add(worker: workq.Worker, queue: str, function: Callable[[bytes], Any], **options: Any) -> None:
+        called = make_async(function) if request.param == "async" else function
+        worker.job(queue, processes=request.param == "process", **options)(called)
+
+    return add
+
+
+async def test_what_a_function_returns_is_the_result(
+    url: str, client: workq.AsyncClient, queue: str, add_function: Callable[..., None]
+) -> None:
+    worker = workq.Worker(url)
+    add_function(worker, queue, tasks.upper)
+    async with working(worker):
+        for payload in (b"photo", b"", bytes(range(97, 123)) * 10_000):
+            outcome = await client.run(queue, payload, timeout=20)
+            assert (outcome.success, outcome.result) == (True, payload.upper())
+
+
+async def test_an_exception_fails_the_job_with_its_words(
+    url: str, client: workq.AsyncClient, queue: str, add_function: Callable[..., None]
+) -> None:
+    worker = workq.Worker(url)
+    add_function(worker, queue, tasks.explode)
+    async with working(worker):
+        assert (await client.run(queue, b"no such photo", timeout=20)).error == "ValueError: no such photo"
+        assert (await client.run(queue, b"", timeout=20)).error == "ValueError"
+        assert len((await client.run(queue, b"x" * 100_000, timeout=20)).error or "") == 4096
+
+
+async def test_a_function_that_exits_fails_its_job_and_the_worker_goes_on(
+    url: str, client: workq.AsyncClient, queue: str, add_function: Callable[..., None]
+) -> None:
+    worker = workq.Worker(url)
+    add_function(worker, queue, tasks.leave)
+    async with working(worker):
+        for _ in range(2):
+            assert (await client.run(queue, timeout=20)).error == "SystemExit: 3"
+
+
+async def test_a_function_knows_its_job(
+    url: str, client: workq.AsyncClient, queue: str, add_function: Callable[..., None]
+) -> None:
+    worker = workq.Worker(url)
+    add_function(worker, queue, tasks.context)
+    async with working(worker):
+        job_id = await client.add(queue, ttr=20)
+        assert (await client.result(job_id, timeout=20)).result == f"{job_id} {queue} 20 None".encode()
+
+
+def test_there_is_no_current_job_outside_of_a_function() -> None:
+    with pytest.raises(LookupError, match="this is not a function called by a worker"):
+        workq.current_job()
+
+
+async def test_codecs_are_chosen_for_the_worker_or_the_function(
+    url: str, client: workq.AsyncClient, queue: str
+) -> None:
+    worker = workq.Worker(url, codec="json")
+
+    @worker.job(f"{queue}.json")
+    async def add(numbers: list[int]) -> dict[str, int]:
+        return {"sum": sum(numbers)}
+
+    @worker.job(f"{queue}.bytes", codec="bytes")
+    def length(payload: bytes) -> str:
+        return str(len(payload))
+
+    @worker.job(f"{queue}.own", codec=(lambda value: value.hex().encode(), lambda data: bytes.fromhex(data.decode())))
+    async def reverse(payload: bytes) -> bytes:
+        return payload[::-1]
+
+    async with working(worker):
+        assert (await client.run(f"{queue}.json", b"[1, 2]", timeout=20)).result == b'{"sum":3}'
+        assert (await client.run(f"{queue}.bytes", b"[1, 2]", timeout=20)).result == b"6"
+        assert (await client.run(f"{queue}.own", b"0102", timeout=20)).result == b"0201"
+
+
+async def test_a_payload_that_cannot_be_decoded_fails_its_job(url: str, client: workq.AsyncClient, queue: str) -> None:
+    worker = workq.Worker(url, codec="json")
+    worker.job(queue)(make_async(lambda value: value))
+    async with working(worker):
+        error = (await client.run(queue, b"{", timeout=20)).error
+        assert (error or "").startswith("1 bytes cannot be decoded as json: Expecting property name")
+
+
+async def test_a_result_that_cannot_be_encoded_or_is_too_long_fails_its_job(
+    url: str, client: workq.AsyncClient, queue: str
+) -> None:
+    worker = workq.Worker(url)
+    worker.job(f"{queue}.odd")(make_async(lambda _: {1}))
+    worker.job(f"{queue}.long")(make_async(lambda _: bytes(2**20 + 1)))
+    async with working(worker):
+        error = (await client.run(f"{queue}.odd", timeout=20)).error
+        assert (error or "").startswith("a value of type set cannot be encoded as bytes: ")
+        error = (await client.run(f"{queue}.long", timeout=20)).error
+        assert error == "the result has 1048577 bytes, 1048576 are allowed"
+
+
+async def test_reject_ends_a_job_for_good(url: str, client: workq.AsyncClient, queue: str) -> None:
+    worker = workq.Worker(url)
+    calls = []
+
+    @worker.job(queue)
+    async def refuse(payload: bytes) -> None:
+        calls.append(payload)
+        raise workq.Reject("not an image")
+
+    async with working(worker):
+        job_id = await client.add(queue, max_fails=100)
+        assert (await client.result(job_id, timeout=20)).error == "not an image"
+        assert len(calls) == 1
+        assert (await client.run(queue, timeout=20)).error == "not an image"
+
+
+async def test_retry_leaves_the_job_to_come_back(url: str, client: workq.AsyncClient, queue: str) -> None:
+    worker = workq.Worker(url)
+    calls = []
+
+    @worker.job(queue)
+    async def later(payload: bytes) -> bytes:
+        calls.append(payload)
+        if len(calls) < 3:
+            raise workq.Retry("no paper")
+        return b"printed"
+
+    async with working(worker):
+        job_id = await client.add(queue, ttr=0.05)
+        assert (await client.result(job_id, timeout=20)).result == b"printed"
+        info = await client.inspect_job(job_id)
+        assert (info.attempts, info.fails) == (3, 0)
+
+
+async def test_a_failed_job_is_tried_again_while_max_fails_allows(
+    url: str, client: workq.AsyncClient, queue: str
+) -> None:
+    worker = workq.Worker(url)
+    calls = []
+
+    @worker.job(queue)
+    def unsteady(payload: bytes) -> bytes:
+        calls.append(payload)
+        if len(calls) < 3:
+            raise OSError("flaky")
+        return b"at last"
+
+    async with working(worker):
+        job_id = await client.add(queue, max_fails=3)
+        assert (await client.result(job_id, timeout=20)).result == b"at last"
+        assert (await client.inspect_job(job_id)).fails == 2
+
+
+async def test_no_more_is_leased_than_there_is_room_for(url: str, client: workq.AsyncClient, queue: str) -> None:
+    worker = workq.Worker(url)
+    go = asyncio.Event()
+    started = asyncio.Semaphore(0)
+    at_once = most = 0
+
+    @worker.job(queue, concurrency=3)
+    async def wait(_: bytes) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        started.release()
+        await go.wait()
+        at_once -= 1
+
+    ids = [await client.add(queue) for _ in range(10)]
+    async with working(worker), asyncio.timeout(20):
+        for _ in range(3):
+            await started.acquire()
+        assert (await client.inspect_queue(queue)).ready == 7
+        go.set()
+        for job_id in ids:
+            assert (await client.result(job_id, timeout=20)).success
+    assert most == 3
+
+
+async def test_threads_and_processes_work_side_by_side(url: str, client: workq.AsyncClient, queue: str) -> None:
+    worker = workq.Worker(url)
+    together = threading.Barrier(3)
+    worker.job(f"{queue}.t", concurrency=3)(lambda _: str(together.wait(20)))
+    worker.job(f"{queue}.p", processes=True)(tasks.own_process)
+    async with working(worker):
+        runs = [client.run(f"{queue}.t", timeout=20) for _ in range(3)]
+        assert {outcome.result for outcome in await asyncio.gather(*runs)} == {b"0", b"1", b"2"}
+        first, second = [(await client.run(f"{queue}.p", timeout=20)).result for _ in range(2)]
+        assert first == second != str(os.getpid()).encode()
+
+
+async def test_an_async_function_is_cancelled_at_its_ttr_and_not_acknowledged(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+    cancelled = []
+
+    @worker.job(queue)
+    async def slow_once(_: bytes) -> bytes:
+        if not cancelled:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(workq.current_job().id)
+                raise
+        return b"second try"
+
+    async with working(worker):
+        job_id = await client.add(queue, ttr=0.1)
+        assert (await client.result(job_id, timeout=20)).result == b"second try"
+    assert cancelled == [job_id]
+    assert f"{queue} {job_id} overdue: not done in its TTR of 0.1 s, not acknowledged" in caplog.text
+
+
+async def test_a_thread_overdue_is_reported_and_its_result_thrown_away(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+    go = threading.Event()
+    calls = []
+
+    @worker.job(queue)
+    def slow_once(_: bytes) -> bytes:
+        calls.append(workq.current_job().id)
+        if len(calls) == 1:
+            go.wait(20)
+            return b"too late"
+        return b"in time"
+
+    async with working(worker):
+        job_id = await client.add(queue, ttr=0.1)
+        await logged(caplog, f"{queue} {job_id} overdue")
+        while (await client.inspect_job(job_id)).state is not workq.JobState.PENDING:
+            pass  # the server's own timer
+        assert calls == [job_id]  # the slot is taken until the thread returns
+        go.set()
+        assert (await client.result(job_id, timeout=20)).result == b"in time"
+    assert calls == [job_id, job_id]
+
+
+async def test_a_job_overdue_in_one_slot_may_be_done_in_another(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+    meet = threading.Barrier(2)
+    worker.job(queue, concurrency=2)(lambda _: str(meet.wait(20)))
+    async with working(worker):
+        job_id = await client.add(queue, ttr=0.2)
+        assert (await client.result(job_id, timeout=20)).success
+        assert (await client.inspect_job(job_id)).attempts == 2
+        assert (await asyncio.gather(*[client.run(queue, timeout=20) for _ in range(2)]))[0].success
+
+
+async def test_a_process_overdue_is_killed_and_the_slot_free_again(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+    worker.job(queue, processes=True)(tasks.sleep_for_ever)
+    async with working(worker):
+        ids = [await client.add(queue, ttr=0.3, max_attempts=1) for _ in range(2)]
+        for job_id in ids:
+            outcome = await client.result(job_id, timeout=20)
+            assert (outcome.success, outcome.result) == (False, b"")  # the server's verdict, not the worker's
+            await logged(caplog, f"{queue} {job_id} overdue")
+
+
+async def test_a_function_that_kills_its_process_fails_its_job_alone(
+    url: str, client: workq.AsyncClient, queue: str
+) -> None:
+    worker = workq.Worker(url)
+    worker.job(queue, processes=True, concurrency=2)(tasks.end_process)
+    async with working(worker):
+        exits, kills, survives = await asyncio.gather(
+            *[client.run(queue, payload, timeout=20) for payload in (b"exit", b"kill", b"")]
+        )
+        assert exits.error == "the process that ran it ended itself with status 7"
+        assert kills.error == "the process that ran it was killed by SIGKILL"
+        assert survives.result == b"survived"
+
+
+async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    """Wait until the worker has logged `text`."""
+    found = asyncio.Event()
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if text in record.getMessage():
+                found.set()
+
+    watch = Watch()
+    logger = logging.getLogger("workq.worker")
+    logger.addHandler(watch)
+    try:
+        if text not in caplog.text:
+            await asyncio.wait_for(found.wait(), 20)
+    finally:
+        logger.removeHandler(watch)
+
+
+async def test_a_worker_goes_on_through_a_server_restart(queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "workq.worker")
+    with ServerProcess() as first:
+        assert isinstance(first.address, tuple)
+        url, port = url_of(first), str(first.address[1])
+        worker = workq.Worker(url)
+        worker.job(queue, concurrency=5)(make_async(tasks.upper))
+        async with working(worker):
+            async with workq.AsyncClient(url) as client:
+                before = await client.run(queue, b"a", timeout=20)
+                await logged(caplog, f"{before.id} done")
+            first.kill()
+            await logged(caplog, "trying again until it works")
+            with await asyncio.to_thread(ServerProcess, "--port", port):
+                async with workq.AsyncClient(url) as client:
+                    after = await client.run(queue, b"b", timeout=20)
+                    assert after.result == b"B"
+                await logged(caplog, f"{url}: leasing again")
+                await logged(caplog, f"{after.id} done")
+                assert caplog.text.count("trying again until it works") == 1  # for all slots and tries
+
+
+async def test_a_result_is_delivered_after_a_restart_in_the_middle_of_the_work(
+    queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "workq.worker")
+    with ServerProcess() as first:
+        assert isinstance(first.address, tuple)
+        url, port = url_of(first), str(first.address[1])
+        worker = workq.Worker(url)
+        go, started = asyncio.Event(), asyncio.Event()
+
+        @worker.job(queue)
+        async def work(_: bytes) -> bytes:
+            started.set()
+            await go.wait()
+            return b"done"
+
+        async with working(worker), asyncio.timeout(20):
+            async with workq.AsyncClient(url) as client:
+                job_id = await client.add(queue)
+            await started.wait()
+            first.kill()
+            with await asyncio.to_thread(ServerProcess, "--port", port):
+                async with workq.AsyncClient(url) as client:
+                    await client.add(f"{queue}.elsewhere", id=job_id)  # a server that remembers would know it
+                    go.set()
+                    assert (await client.result(job_id, timeout=20)).result == b"done"
+                await logged(caplog, f"{job_id} done")
+
+
+async def test_a_job_that_is_gone_is_reported_and_no_reason_to_stop(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+
+    @worker.job(queue)
+    async def delete_it(_: bytes) -> None:
+        await client.delete(workq.current_job().id)
+
+    async with working(worker):
+        job_id = await client.add(queue)
+        await logged(caplog, f"not acknowledged: {url}: complete job {job_id}: no such job")
+
+
+async def test_a_wrong_server_is_reported_and_tried_again(caplog: pytest.LogCaptureFixture, queue: str) -> None:
+    with FakeServer(say(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+        worker = workq.Worker(server.url)
+        worker.job(queue)(tasks.upper)
+        async with working(worker):
+            await logged(caplog, f"{server.url}: 'HTTP/1.1 400 Bad Request' is not a reply of a Workq server")
+            async with asyncio.timeout(20):
+                while server.connections < 3:
+                    await asyncio.sleep(0.01)
+
+
+async def test_there_is_one_line_per_job(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "workq.worker")
+    worker = workq.Worker(url)
+    worker.job(f"{queue}.good")(make_async(tasks.upper))
+    worker.job(f"{queue}.bad")(make_async(tasks.explode))
+    async with working(worker):
+        good = await client.run(f"{queue}.good", b"abc", timeout=20)
+        bad = await client.run(f"{queue}.bad", b"boom", timeout=20)
+    (line,) = [line for line in caplog.messages if good.id in line]
+    assert re.fullmatch(rf"{queue}\.good {good.id} done in \d+\.\d{{3}} s, 3 bytes", line)
+    (line,) = [line for line in caplog.messages if bad.id in line]
+    assert re.fullmatch(rf"{queue}\.bad {bad.id} failed in \d+\.\d{{3}} s: ValueError: boom", line)
+
+
+async def test_tracebacks_are_there_for_the_asking(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "workq.worker")
+    worker = workq.Worker(url)
+    worker.job(queue, processes=True)(tasks.explode)
+    async with working(worker):
+        await client.run(queue, b"boom", timeout=20)
+    assert "tasks.py" in caplog.text
+    assert "raise ValueError(payload.decode())" in caplog.text
+
+
+async def test_stopping_lets_running_jobs_finish_and_leases_no_more(
+    url: str, client: workq.AsyncClient, queue: str
+) -> None:
+    worker = workq.Worker(url)
+    go, started = asyncio.Event(), asyncio.Event()
+
+    @worker.job(queue)
+    async def work(_: bytes) -> bytes:
+        started.set()
+        await go.wait()
+        return b"finished"
+
+    first, second = await client.add(queue), await client.add(queue)
+    running = asyncio.create_task(worker.run_async())
+    async with asyncio.timeout(20):
+        await started.wait()
+        worker.stop()
+        worker.stop()
+        go.set()
+        await running
+        assert (await client.result(first, timeout=0)).result == b"finished"
+        assert (await client.inspect_job(second)).state is workq.JobState.NEW
+
+
+async def test_what_does_not_finish_within_the_grace_is_left_to_its_ttr(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url, grace=0.05)
+    started, over = threading.Semaphore(0), threading.Event()
+    over_async = asyncio.Event()
+
+    async def stubborn(_: bytes) -> None:
+        started.release()
+        while not over_async.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await over_async.wait()
+
+    def stuck(_: bytes) -> None:
+        started.release()
+        over.wait(30)
+
+    worker.job(f"{queue}.async")(stubborn)
+    worker.job(f"{queue}.thread")(stuck)
+    worker.job(f"{queue}.process", processes=True)(tasks.sleep_for_ever)
+    ids = [await client.add(f"{queue}.{kind}") for kind in KINDS]
+    running = asyncio.create_task(worker.run_async())
+    for _ in range(2):
+        await asyncio.to_thread(started.acquire, timeout=20)
+    async with asyncio.timeout(20):
+        while (await client.inspect_job(ids[2])).state is not workq.JobState.LEASED:
+            pass
+        worker.stop()
+        await running
+    over.set()
+    over_async.set()
+    for job_id in ids:
+        assert f"{job_id} still runs after 0.05 s of grace: left to its TTR" in caplog.text
+        assert (await client.inspect_job(job_id)).state is workq.JobState.LEASED
+
+
+async def test_a_cancelled_worker_gives_up_at_once(url: str, client: workq.AsyncClient, queue: str) -> None:
+    worker = workq.Worker(url)
+    started = asyncio.Event()
+
+    @worker.job(queue)
+    async def work(_: bytes) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    job_id = await client.add(queue)
+    running = asyncio.create_task(worker.run_async())
+    async with asyncio.timeout(20):
+        await started.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (await client.inspect_job(job_id)).state is workq.JobState.LEASED
+
+
+async def test_a_worker_may_be_stopped_before_it_starts_and_started_again(
+    url: str, client: workq.AsyncClient, queue: str
+) -> None:
+    worker = workq.Worker(url)
+    worker.job(queue)(make_async(tasks.upper))
+    worker.stop()
+    await asyncio.wait_for(worker.run_async(), 10)
+    async with working(worker):
+        assert (await client.run(queue, b"a", timeout=20)).result == b"A"
+
+
+def test_a_worker_runs_in_a_thread_and_is_stopped_from_another(url: str, queue: str) -> None:
+    worker = workq.Worker(url)
+    worker.job(queue)(tasks.upper)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    with workq.Client(url) as client:
+        assert client.run(queue, b"a", timeout=20).result == b"A"
+    worker.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("register", "words"),
+    [
+        (lambda worker: worker.job("two words"), "Invalid Name: 'two words'"),
+        (lambda worker: worker.job("q", concurrency=0), "Invalid concurrency: 0; at least 1 is needed"),
+        (lambda worker: worker.job("q", codec="xml"), "Invalid codec: 'xml'"),
+        (lambda worker: [worker.job("q")(tasks.upper), worker.job("q")], "Invalid Name: q has a function already"),
+        (
+            lambda worker: worker.job("q", processes=True)(make_async(tasks.upper)),
+            "the function for q is async, and processes run plain functions only",
+        ),
+        (lambda worker: worker.run(), "the worker has no functions: register them with @worker.job"),
+        (
+            lambda worker: [worker.job("q", processes=True)(lambda _: None), worker.run()],
+            "the function for q cannot run in processes, it must be at the top of a module: ",
+        ),
+        (lambda _: [bad := workq.Worker("http://x"), bad.job("q")(tasks.upper), bad.run()], "Invalid server address"),
+    ],
+)
+def test_a_mistake_of_the_programmer_is_told_at_once(register: Callable[[workq.Worker], object], words: str) -> None:
+    with pytest.raises(workq.ClientError, match=re.escape(words)):
+        register(workq.Worker())

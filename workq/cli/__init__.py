@@ -1,0 +1,1 @@
+"""The `workq` command, on top of the client library."""

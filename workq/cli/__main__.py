@@ -1,0 +1,5 @@
+"""Lets `python -m workq.cli` be the `workq` command."""
+
+from workq.cli.main import main
+
+main()

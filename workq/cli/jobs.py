@@ -1,0 +1,207 @@
+"""The life of one job, a subcommand for each step."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+import workq
+from workq.cli.output import print_bytes, print_facts, print_json
+from workq.cli.session import JOB_FAILED, F, Session, duration, payload, shared_options, time
+
+
+def _job_options(command: F) -> F:
+    for option in (
+        click.option("--max-fails", type=int, default=0, metavar="N", help="The fail that is final.  [default: first]"),
+        click.option("--max-attempts", type=int, default=0, metavar="N", help="Leases allowed.  [default: no limit]"),
+        click.option("--priority", type=int, default=0, metavar="N", help="Higher is leased first.  [default: 0]"),
+        click.option("--ttl", type=duration, default="1d", show_default=True, help="When it is gone, done or not."),
+        click.option("--ttr", type=duration, default="1m", show_default=True, help="How long a worker has for it."),
+        click.option("--id", metavar="UUID", help="An id of your own.  [default: a new one]"),
+    ):
+        command = option(command)
+    return command
+
+
+def _print_id(session: Session, job_id: str) -> None:
+    if session.json:
+        print_json({"id": job_id})
+    else:
+        click.echo(job_id)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("payload", type=payload, default="")
+@_job_options
+@shared_options
+@click.pass_obj
+def add(session: Session, /, name: str, payload: bytes, **options: Any) -> None:
+    """Add a job to the queue NAME and print its id.
+
+    PAYLOAD is the text itself, - for standard input, or @file.
+
+    \b
+    Example:
+      workq add resize photo.jpg --ttr 30s --max-fails 3
+    """
+    with session.client() as client:
+        _print_id(session, client.add(name, payload, **options))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("payload", type=payload, default="")
+@click.option("--at", type=time, help="When the job is ready: ISO 8601, without a zone in local time.")
+@click.option("--in", "delay", type=duration, help="The same, from now on.")
+@_job_options
+@shared_options
+@click.pass_obj
+def schedule(
+    session: Session, /, name: str, payload: bytes, at: datetime | None, delay: timedelta | None, **options: Any
+) -> None:
+    """Add a job that is ready later; either --at or --in says when.
+
+    \b
+    Example:
+      workq schedule remind 'water the plants' --in 2h
+      workq schedule remind 'happy new year' --at 2030-01-01T00:00:00Z
+    """
+    if delay is not None and at is None:
+        at = datetime.now(UTC) + delay
+    elif delay is not None or at is None:
+        raise click.UsageError("give either --at or --in")
+    with session.client() as client:
+        _print_id(session, client.schedule(name, payload, at=at, **options))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("payload", type=payload, default="")
+@click.option("--timeout", type=duration, default="1m", show_default=True, help="How long to wait for a worker.")
+@click.option("--id", metavar="UUID", help="An id of your own.  [default: a new one]")
+@click.option("--ttr", type=duration, default="1m", show_default=True, help="How long a worker has for it.")
+@click.option("--priority", type=int, default=0, metavar="N", help="Higher is leased first.  [default: 0]")
+@shared_options
+@click.pass_context
+def run(context: click.Context, /, name: str, payload: bytes, **options: Any) -> None:
+    """Have a job done by a worker of the queue NAME, and print its result.
+
+    Exit status 5 says that the job failed, 4 that no worker did it in time.
+
+    \b
+    Example:
+      workq run resize @photo.jpg --timeout 10s > small.jpg
+    """
+    session: Session = context.obj
+    with session.client() as client:
+        _print_result(context, client.run(name, payload, **options))
+
+
+@click.command()
+@click.argument("id")
+@click.option("--timeout", type=duration, default="1m", show_default=True, help="How long to wait for the result.")
+@shared_options
+@click.pass_context
+def result(context: click.Context, id: str, timeout: timedelta) -> None:
+    """Wait for the result of the job ID and print it.
+
+    Exit status 5 says that the job failed, 4 that there is no result yet.
+
+    \b
+    Example:
+      workq result 61a444a0-6128-41c0-8078-cc757d3bd2d8 --timeout 30s
+    """
+    session: Session = context.obj
+    with session.client() as client:
+        _print_result(context, client.result(id, timeout=timeout))
+
+
+def _print_result(context: click.Context, outcome: workq.JobResult) -> None:
+    session: Session = context.obj
+    if session.json:
+        print_json(outcome)
+    elif outcome.success:
+        print_bytes(outcome.result)
+    else:
+        click.echo(f"workq: job {outcome.id} failed: {outcome.error or 'no reason given'}", err=True)
+    if not outcome.success:
+        context.exit(JOB_FAILED)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--timeout", type=duration, default="1m", show_default=True, help="How long to wait for a job.")
+@shared_options
+@click.pass_obj
+def lease(session: Session, names: tuple[str, ...], timeout: timedelta) -> None:
+    """Take a job of one of the queues NAME and print it.
+
+    It is yours for its TTR: `workq complete` or `workq fail` it, or it goes back to its queue.
+
+    \b
+    Example:
+      workq lease resize crop --timeout 5s --json
+    """
+    with session.client() as client:
+        job = client.lease(*names, timeout=timeout)
+    (print_json if session.json else print_facts)(job)
+
+
+@click.command()
+@click.argument("id")
+@click.argument("result", type=payload, default="")
+@shared_options
+@click.pass_obj
+def complete(session: Session, id: str, result: bytes) -> None:
+    """Finish the job ID with success.
+
+    RESULT is the text itself, - for standard input, or @file.
+
+    \b
+    Example:
+      workq complete 61a444a0-6128-41c0-8078-cc757d3bd2d8 320x200
+    """
+    with session.client() as client:
+        client.complete(id, result)
+    _done(session, id)
+
+
+@click.command()
+@click.argument("id")
+@click.argument("reason", type=payload, default="")
+@shared_options
+@click.pass_obj
+def fail(session: Session, id: str, reason: bytes) -> None:
+    """Say that the job ID failed, and why.
+
+    It goes back to its queue while its --max-fails allows. REASON is the text itself, - for standard input, or @file.
+
+    \b
+    Example:
+      workq fail 61a444a0-6128-41c0-8078-cc757d3bd2d8 'not an image'
+    """
+    with session.client() as client:
+        client.fail(id, reason)
+    _done(session, id)
+
+
+@click.command()
+@click.argument("id")
+@shared_options
+@click.pass_obj
+def delete(session: Session, id: str) -> None:
+    """Remove the job ID in whatever state it is, its result with it.
+
+    \b
+    Example:
+      workq delete 61a444a0-6128-41c0-8078-cc757d3bd2d8
+    """
+    with session.client() as client:
+        client.delete(id)
+    _done(session, id)
+
+
+def _done(session: Session, job_id: str) -> None:
+    if session.json:
+        print_json({"id": job_id})

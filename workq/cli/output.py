@@ -1,0 +1,105 @@
+"""How results look: JSON for scripts, tables for people."""
+
+import base64
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+# A payload in a table is there to be recognised, not read.
+_PREVIEW: Final = 48
+# Piped tables are for grep: nothing is folded to the width of a terminal that is not there.
+_PIPED_WIDTH: Final = 10_000
+
+
+def console() -> Console:
+    """The console for standard output."""
+    return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+
+
+def as_json(value: Any) -> Any:
+    """A public value of the library as what JSON can hold.
+
+    Bytes that are UTF-8 are text; others come as base64 under their name with ``_base64`` behind it.
+    """
+    if dataclasses.is_dataclass(value):
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(value):
+            found |= json_entry(field.name, getattr(value, field.name))
+        return found
+    if isinstance(value, list):
+        return [as_json(each) for each in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value.value if isinstance(value, Enum) else value
+
+
+def json_entry(key: str, value: Any) -> dict[str, Any]:
+    """The entry of a JSON object for `value`."""
+    if not isinstance(value, bytes):
+        return {key: as_json(value)}
+    try:
+        return {key: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{key}_base64": base64.b64encode(value).decode()}
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON."""
+    click.echo(json.dumps(as_json(value), ensure_ascii=False))
+
+
+def print_facts(value: Any) -> None:
+    """A public value as a column of names and a column of values."""
+    grid = Table.grid(padding=(0, 2))
+    for field in dataclasses.fields(value):
+        grid.add_row(Text(field.name.replace("_", " "), style="bold"), cell(getattr(value, field.name)))
+    console().print(grid)
+
+
+def print_table(values: Sequence[Any], columns: Iterable[str]) -> None:
+    """Public values as rows of a table."""
+    console().print(table(values, columns))
+
+
+def table(values: Sequence[Any], columns: Iterable[str]) -> Table:
+    """A table with a row for each of `values` and a column for each of their attributes named."""
+    names = list(columns)
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        numbers = values and all([isinstance(getattr(value, name), int | float) for value in values])
+        found.add_column(name.replace("_", " "), justify="right" if numbers else "left", no_wrap=name == "id")
+    for value in values:
+        found.add_row(*[cell(getattr(value, name)) for name in names])
+    return found
+
+
+def cell(value: Any) -> Text:
+    """One value in a table: on one line, short, with nothing in it that could move a terminal's cursor."""
+    if value is None:
+        return Text("-")
+    if isinstance(value, bytes):
+        shown = "".join([c if c.isprintable() else "\N{MIDDLE DOT}" for c in value[:200].decode("utf-8", "replace")])
+        return Text(shown if len(shown) <= _PREVIEW else f"{shown[:_PREVIEW]}... ({len(value)} bytes)")
+    if isinstance(value, datetime):
+        return Text(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+    if isinstance(value, float):
+        return Text(f"{value:g}")
+    return Text(str(as_json(value)))
+
+
+def print_bytes(data: bytes) -> None:
+    """Bytes as they are, and a line end if a person reads them."""
+    out = sys.stdout.buffer
+    out.write(data)
+    if sys.stdout.isatty() and not data.endswith(b"\n"):
+        out.write(b"\n")
+    out.flush()

@@ -1,0 +1,96 @@
+"""`workq top`: a live table of the queues."""
+
+import itertools
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+import workq
+from workq.cli.output import console, print_json, table
+from workq.cli.session import Session, duration, shared_options
+
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A queue now, and how fast its length changes, in jobs per second."""
+
+    name: str
+    ready: int
+    scheduled: int
+    ready_per_s: float
+    scheduled_per_s: float
+
+
+class Sampler:
+    """Looks at all queues and compares them with the look before."""
+
+    def __init__(self, client: workq.Client) -> None:
+        self._client = client
+        self._before: dict[str, workq.QueueInfo] = {}
+        self._looked_at = 0.0
+
+    def look(self) -> list[Row]:
+        """All queues, those with the most ready jobs first."""
+        queues: list[workq.QueueInfo] = []
+        while page := self._client.inspect_queues(cursor=len(queues)):
+            queues += page
+            if len(page) < _PAGE:
+                break
+        now = time.monotonic()
+        elapsed_s = now - self._looked_at
+        rows = []
+        for queue in queues:
+            before = self._before.get(queue.name, queue)
+            ready_per_s = round((queue.ready - before.ready) / elapsed_s, 1)
+            scheduled_per_s = round((queue.scheduled - before.scheduled) / elapsed_s, 1)
+            rows.append(Row(queue.name, queue.ready, queue.scheduled, ready_per_s, scheduled_per_s))
+        self._before = {queue.name: queue for queue in queues}
+        self._looked_at = now
+        return sorted(rows, key=lambda row: (-row.ready, row.name))
+
+
+@click.command()
+@click.option("--interval", type=duration, default="1s", show_default=True, help="Time between two looks.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N looks.  [default: at Ctrl-C]")
+@shared_options
+@click.pass_obj
+def top(session: Session, interval: timedelta, count: int | None) -> None:
+    """Show the queues and how they change, live. With --json, a line per look.
+
+    \b
+    Example:
+      workq top --interval 2s
+    """
+    looks = itertools.repeat(None) if count is None else itertools.repeat(None, count)
+    interval_s = max(interval.total_seconds(), 0.1)
+    with session.client() as client:
+        sampler = Sampler(client)
+        sampler.look()  # what cannot work at all is an error; from here on it is a line in the table
+        try:
+            if session.json:
+                for _ in looks:
+                    time.sleep(interval_s)
+                    print_json(sampler.look())
+            else:
+                with Live(console=console(), screen=count is None, auto_refresh=False) as live:
+                    for _ in looks:
+                        time.sleep(interval_s)
+                        live.update(_screen(client.url, sampler), refresh=True)
+        except KeyboardInterrupt:
+            pass
+
+
+def _screen(url: str, sampler: Sampler) -> Group:
+    title = Text(f"{url}  {datetime.now(UTC).astimezone():%H:%M:%S}", style="bold")
+    try:
+        rows = sampler.look()
+    except workq.WorkqError as error:
+        return Group(title, Text(str(error), style="red"))
+    return Group(title, table(rows, ("name", "ready", "scheduled", "ready_per_s", "scheduled_per_s")))
