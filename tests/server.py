@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import Self, TypeAlias
 
 # How long anything may take that should happen at once. Only a failing test waits that long.
@@ -151,6 +152,19 @@ class Dialogue:
         with contextlib.suppress(ConnectionResetError):
             rest = self.socket.recv(65_536)
             assert not rest, f"the end was expected, not {rest!r}"
+
+    def inspect(self, what: str) -> dict[str, str]:
+        """The keys and values of an `inspect` of one thing."""
+        self.send(f"inspect {what}\r\n".encode())
+        self.expect(b"+OK 1")
+        count = int(self.line().split(b" ")[1])
+        return {key: value for key, _, value in [self.line().decode().partition(" ") for _ in range(count)]}
+
+    def wait_for_clients(self, count: int) -> None:
+        """Ask the server, who notices clients coming and going in its own time, until it counts so many."""
+        give_up = time.monotonic() + PATIENCE_S
+        while (active := self.inspect("server")["active-clients"]) != str(count):
+            assert time.monotonic() < give_up, f"{active} clients are active, not {count}"
 
     def has_input(self, server: ServerProcess) -> bool:
         """Whether there is something to read, after `server` has done all that was sent to it until now."""

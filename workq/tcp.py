@@ -5,6 +5,7 @@ undecoded, and when there are too many of them nothing more is read. The same ha
 """
 
 import asyncio
+import contextlib
 import select
 import socket
 from typing import Final, cast
@@ -39,6 +40,7 @@ class Connection:
         "_held",
         "_write_paused",
         "_read_paused",
+        "_hung_up",
         "_at_eof",
         "_draining",
     )
@@ -55,7 +57,8 @@ class Connection:
         self._held: list[tuple[list[bytes], int]] = []  # for batches that are being written: replies, and such a first
         self._write_paused = False
         self._read_paused = False
-        self._at_eof = False
+        self._hung_up = False  # the client sends no more than what it has sent
+        self._at_eof = False  # and that has been read
         self._draining = False
 
     # -- called by the transport ---------------------------------------------------------------------------------
@@ -72,6 +75,7 @@ class Connection:
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and so is whatever it waited for."""
         self._give_up()
+        self._hangups.forget(self)
         self._broker.disconnect(self)
 
     def data_received(self, data: bytes) -> None:
@@ -82,7 +86,7 @@ class Connection:
 
     def eof_received(self) -> bool:
         """The client sends no more. It gets the replies to what it sent; if it waits, it is taken to be gone."""
-        self._at_eof = True
+        self._at_eof = self._hung_up = True
         self._give_up()
         self._broker.wake(self)
         return True  # keeps the other direction open
@@ -131,6 +135,12 @@ class Connection:
         self._give_up()
         self._broker.wake(self)
 
+    def hang_up(self) -> None:
+        """The client sends no more, though what it sent has not all been read: see `eof_received`."""
+        self._hung_up = True
+        self._give_up()
+        self._broker.wake(self)
+
     def abort(self) -> None:
         """Close without waiting for anything."""
         self._transport.abort()
@@ -149,8 +159,7 @@ class Connection:
             if isinstance(command, Malformed):
                 self._reply(Refused(command.text))
                 if command.fatal:
-                    self._at_eof = self._starved = True
-                    self._transport.pause_reading()
+                    self._end()
                     break
                 continue
             answer = broker.execute(command, self._on_reply)
@@ -160,10 +169,11 @@ class Connection:
                 encoded = encode(answer)
                 replies.append(encoded)
                 self._replies_size += len(encoded)
-            elif self._at_eof or self._draining:
-                broker.cancel(answer)
             else:
                 self._waiter = answer
+                if self._hung_up or self._draining:
+                    self._give_up()
+                    break
         if replies:
             broker.wake(self)
         if self._read_paused or not self._starved:
@@ -214,9 +224,18 @@ class Connection:
         return self._starved if self._at_eof else not self._decoder.buffered()
 
     def _give_up(self) -> None:
+        """Drop the command that waits, and those behind it: their replies would be taken for its own."""
         if self._waiter is not None:
             self._broker.cancel(self._waiter)
             self._waiter = None
+            self._end()
+
+    def _end(self) -> None:
+        """Execute nothing more. The replies so far still leave."""
+        self._decoder = Decoder()
+        self._at_eof = self._starved = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def _bound_reading(self) -> None:
         """Read on only while what was read ahead is within bounds."""
@@ -226,10 +245,10 @@ class Connection:
         self._read_paused = too_much
         if too_much:
             self._transport.pause_reading()
-            self._hangups.watch(self, self._transport)
+            self._hangups.watch(self, self._transport.get_extra_info("socket").fileno())
         else:
             self._transport.resume_reading()
-            self._hangups.forget(self._transport)
+            self._hangups.forget(self)
 
 
 class HangupWatch:
@@ -242,23 +261,25 @@ class HangupWatch:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._watched: dict[int, Connection] = {}
+        self._descriptors: dict[Connection, int] = {}
         self._epoll: select.epoll | None = None
         if hasattr(select, "epoll"):
             self._epoll = select.epoll()
             loop.add_reader(self._epoll.fileno(), self._notice)
 
-    def watch(self, connection: Connection, transport: asyncio.Transport) -> None:
-        """Abort `connection` when its client hangs up."""
+    def watch(self, connection: Connection, descriptor: int) -> None:
+        """Call `connection.hang_up` when the client at the socket `descriptor` hangs up."""
         if self._epoll is not None:
-            descriptor = transport.get_extra_info("socket").fileno()
             self._epoll.register(descriptor, select.EPOLLRDHUP)
             self._watched[descriptor] = connection
+            self._descriptors[connection] = descriptor
 
-    def forget(self, transport: asyncio.Transport) -> None:
-        """Undo `watch`."""
-        if self._epoll is not None:
-            descriptor = transport.get_extra_info("socket").fileno()
-            if self._watched.pop(descriptor, None) is not None:
+    def forget(self, connection: Connection) -> None:
+        """Undo `watch`, if it was called, before the socket is closed or after."""
+        descriptor = self._descriptors.pop(connection, None)
+        if self._epoll is not None and descriptor is not None:
+            del self._watched[descriptor]
+            with contextlib.suppress(OSError):  # a socket that is closed is not registered any more
                 self._epoll.unregister(descriptor)
 
     def close(self) -> None:
@@ -269,8 +290,8 @@ class HangupWatch:
             self._epoll = None
 
     def _notice(self) -> None:
-        if self._epoll is None:
-            return
-        for descriptor, _ in self._epoll.poll(0):
-            self._epoll.unregister(descriptor)
-            self._watched.pop(descriptor).abort()
+        if self._epoll is not None:
+            for descriptor, _ in self._epoll.poll(0):
+                connection = self._watched[descriptor]
+                self.forget(connection)
+                connection.hang_up()
