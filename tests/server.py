@@ -25,10 +25,13 @@ class ServerProcess:
     addresses  of all its listeners
     """
 
-    def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *flags: str, env: dict[str, str] | None = None, file_limit: int | None = None) -> None:
         listens = any([flag.startswith(("--listen", "--port")) for flag in flags])
+        command = [sys.executable, "-m", "workq.server.main", *flags, *([] if listens else ["--port", "0"])]
+        if file_limit is not None:
+            command = ["sh", "-c", f'ulimit -n {file_limit}; exec "$@"', "sh", *command]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "workq.server.main", *flags, *([] if listens else ["--port", "0"])],
+            command,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
