@@ -108,9 +108,12 @@ class TestOrderOfJobs:
         for number in range(1, 8):
             driver.add(number, priority=-(number % 3))
         driver.complete(4)
-        pages = [driver.do(c.InspectJobs(b"q", cursor, 2)) for cursor in (0, 2, 4, 6, 8)]
-        numbers = [[job.job_id[-1] for job in page.jobs] for page in pages if isinstance(page, Jobs)]
-        assert numbers == [[3, 6], [1, 7], [2, 5], [], []]
+        everything = [3, 6, 1, 7, 2, 5]
+        for cursor in range(8):
+            for limit in range(1, 8):
+                page = driver.do(c.InspectJobs(b"q", cursor, limit))
+                assert isinstance(page, Jobs)
+                assert [job.job_id[-1] for job in page.jobs] == everything[cursor : cursor + limit]
 
 
 class TestOrderOfLeasers:

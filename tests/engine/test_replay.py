@@ -1,40 +1,19 @@
 """What the log relies on: the engine is deterministic, and its events alone bring its state back."""
 
-from collections.abc import Iterable
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engine.invariants import check_state
 from tests.engine.life import Life
+from tests.engine.replay import replayed
 from tests.engine.snapshot import snapshot
 from tests.engine.steps import Step, histories, starts, steps
 from workq import commands as c
 from workq.engine import Engine
-from workq.engine.events import Added, Carried, Event
+from workq.engine.events import Event
 from workq.engine.job import Job
-from workq.engine.state import State
 
 # A lease on one queue: the dice of a restarted engine fall differently.
 plain_steps = steps.filter(lambda step: not isinstance(step, c.Lease) or len(set(step.names)) == 1)
-
-
-def written(event: Event) -> Event:
-    """`event` as it comes from a log: an added job is as it was when it was new, and every job is another object."""
-    if isinstance(event, Added):
-        job = event.job
-        return Added(Job(job.job_id, job.spec, job.payload, job.created_ms, job.scheduled_ms, job.seq))
-    if isinstance(event, Carried):
-        return Carried(event.job.copy())
-    return event
-
-
-def replayed(events: Iterable[Event], now_ms: int) -> State:
-    state = State(now_ms)
-    for event in events:
-        written(event).apply(state)
-    check_state(state)
-    return state
 
 
 def lived(history: list[Step], now_ms: int, seed: int = 0) -> Life:
