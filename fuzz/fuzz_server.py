@@ -120,7 +120,7 @@ class Server:
         self.clients[number] = Client()
 
     def check(self) -> None:
-        check_engine(self.engine)
+        check_engine(self.engine, self.now_ms)
         self.events += self.engine.events
         self.engine.events.clear()
         waiting = [client.waiter for client in self.clients if client.waiter is not None]

@@ -1,4 +1,4 @@
-"""What is true of an engine between any two calls, whatever happened before."""
+"""What is true of an engine between any two calls, whatever happened before. `now_ms` is the time of the last one."""
 
 from collections.abc import Iterable
 
@@ -11,14 +11,14 @@ from workq.engine.timers import Item, TimerWheel
 from workq.engine.waiters import LeaseWaiter, ResultWaiter, RunWaiter, Waiter
 
 
-def check_engine(engine: Engine) -> None:
+def check_engine(engine: Engine, now_ms: int) -> None:
     """Raise `AssertionError` unless jobs, queues, timers and waiters of `engine` agree with each other."""
-    check_state(engine.state)
-    _check_waiters(engine)
+    check_state(engine.state, now_ms)
+    _check_waiters(engine, now_ms)
     _check_foreground_jobs(engine)
 
 
-def check_state(state: State) -> None:
+def check_state(state: State, now_ms: int) -> None:
     """Raise `AssertionError` unless jobs, queues and timers of `state` agree with each other."""
     jobs = state.jobs.values()
     for job_id, job in state.jobs.items():
@@ -29,8 +29,8 @@ def check_state(state: State) -> None:
         assert (job.result is not None) == (STATE_NAMES[job.state] in ("completed", "failed"))
     for queue in state.queues.values():
         _check_queue(queue, [job for job in jobs if job.queue is queue])
-    _check_timers(state.expiries, {job: job.expires_ms() for job in jobs if job.expires_ms() != NEVER_MS})
-    _check_timers(state.deadlines, {job: job.deadline_ms for job in jobs if job.state in (LEASED, SCHEDULED)})
+    _check_timers(state.expiries, {job: job.expires_ms() for job in jobs if job.expires_ms() != NEVER_MS}, now_ms)
+    _check_timers(state.deadlines, {job: job.deadline_ms for job in jobs if job.state in (LEASED, SCHEDULED)}, now_ms)
     kept = [job for job in jobs if not job.spec.foreground]
     assert state.stored_bytes == sum([len(j.spec.name) + len(j.payload) + len(j.result or b"") for j in kept])
 
@@ -49,14 +49,14 @@ def _place(job: Job) -> tuple[int, bool, int, int]:
     return -job.spec.priority, job.scheduled_ms != 0, job.scheduled_ms, job.seq
 
 
-def _check_timers(wheel: TimerWheel[Item], expected: dict[Item, int]) -> None:
+def _check_timers(wheel: TimerWheel[Item], expected: dict[Item, int], now_ms: int) -> None:
     found = timers(wheel)
     assert len(found) == len(wheel) == len(expected)
     assert set(found) == set(expected)
-    assert wheel.next_ms <= min(expected.values(), default=NEVER_MS)
+    assert wheel.next_ms <= max(now_ms, min(expected.values(), default=NEVER_MS)), "would be late"
 
 
-def _check_waiters(engine: Engine) -> None:
+def _check_waiters(engine: Engine, now_ms: int) -> None:
     waiting: dict[Waiter, int] = {}
     leasers = _unique([waiter for queue in engine.state.queues.values() for waiter in queue.leasers])
     for leaser in leasers:
@@ -73,7 +73,7 @@ def _check_waiters(engine: Engine) -> None:
             else:
                 waiting[watcher] = watcher.deadline_ms
     assert not [waiter for waiter in waiting if waiter.done]
-    _check_timers(engine._waits, waiting)
+    _check_timers(engine._waits, waiting, now_ms)
 
 
 def _check_foreground_jobs(engine: Engine) -> None:

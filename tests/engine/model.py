@@ -8,24 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workq import commands as c
-from workq.replies import (
-    DUPLICATE_JOB,
-    DUPLICATE_RESULT,
-    NOT_FOUND,
-    OK,
-    TIMED_OUT,
-    JobInfo,
-    JobResult,
-    Jobs,
-    LeasedJob,
-    QueueInfo,
-    Queues,
-    Refused,
-    Reply,
-)
+from workq import replies as r
 from workq.values import JobSpec
 
 FOREVER_MS = 2**62  # a TTL this long does not end
+ModelState = Literal["scheduled", "ready", "leased", "completed", "failed"]
 
 
 @dataclass(eq=False)
@@ -38,7 +25,7 @@ class ModelJob:
     created_ms: int
     time_ms: int
     seq: int
-    state: Literal["scheduled", "ready", "leased", "completed", "failed"]
+    state: ModelState
     deadline_ms: int
     timer: int
     attempts: int = 0
@@ -76,56 +63,56 @@ class Model:
         self.jobs: list[ModelJob] = []
         self.waiters: list[ModelWaiter] = []
         self.names: set[bytes] = set()
-        self.replies: dict[int, Reply] = {}
+        self.replies: dict[int, r.Reply] = {}
         self.evicted_jobs = 0
         self._seqs = 0
         self._timers = 0
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def execute(self, client: int, command: c.Command, chosen: bytes | None = None) -> Reply | None:
+    def execute(self, client: int, command: c.Command, chosen: bytes | None = None) -> r.Reply | None:
         """The reply to `command`; None if the client has to wait. `chosen` is the name of the queue leased from."""
         match command:
             case c.Add(job_id, spec, payload):
                 return self._create(job_id, spec, payload, 0)
             case c.Schedule(job_id, spec, run_at_ms, payload):
                 if run_at_ms + spec.ttl_ms <= self.now_ms:
-                    return Refused("Invalid Time: time and TTL together are in the past")
+                    return r.Refused("Invalid Time: time and TTL together are in the past")
                 return self._create(job_id, spec, payload, run_at_ms)
             case c.Run():
                 return self._run(client, command)
             case c.Lease(names):
                 return self._lease(client, command, set(names), chosen)
             case c.InspectQueue(name):
-                return Queues([self._queue_info(name)]) if name in self.names else NOT_FOUND
+                return r.Queues([self._queue_info(name)]) if name in self.names else r.NOT_FOUND
             case c.InspectQueues(cursor, limit):
                 page = sorted(self.names)[cursor : cursor + limit]
-                return Queues([self._queue_info(name) for name in page])
+                return r.Queues([self._queue_info(name) for name in page])
             case c.InspectJobs(name, cursor, limit):
                 return self._page("ready", name, cursor, limit)
             case c.InspectScheduledJobs(name, cursor, limit):
                 return self._page("scheduled", name, cursor, limit)
             case c.Complete(job_id) | c.Fail(job_id) | c.Delete(job_id) | c.Result(job_id) | c.InspectJob(job_id):
                 found = [job for job in self.jobs if job.job_id == job_id]
-                return self._about(client, command, found[0]) if found else NOT_FOUND
+                return self._about(client, command, found[0]) if found else r.NOT_FOUND
         raise TypeError(command)
 
-    def _about(self, client: int, command: c.Command, job: ModelJob) -> Reply | None:
+    def _about(self, client: int, command: c.Command, job: ModelJob) -> r.Reply | None:
         match command:
             case c.InspectJob():
-                return Jobs([_job_info(job)])
+                return r.Jobs([_job_info(job)])
             case c.Delete():
                 self._remove(job)
-                return OK
+                return r.OK
             case c.Result(_, wait_ms):
                 if job.finished():
                     return _outcome(job)
                 if wait_ms == 0:
-                    return TIMED_OUT
+                    return r.TIMED_OUT
                 self._wait(client, command, job)
                 return None
             case c.Complete() | c.Fail() if job.finished():
-                return DUPLICATE_RESULT
+                return r.DUPLICATE_RESULT
             case c.Complete(_, result):
                 self._finish(job, "completed", result)
             case c.Fail(_, result):
@@ -135,39 +122,39 @@ class Model:
                 elif job.state == "leased":
                     job.state = "ready"
                     self._hand_out()
-        return OK
+        return r.OK
 
-    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int) -> Reply:
+    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int) -> r.Reply:
         if any(job.job_id == job_id for job in self.jobs):
-            return DUPLICATE_JOB
+            return r.DUPLICATE_JOB
         self._seqs += 1
         self._timers += 1
-        state: Literal["scheduled", "ready"] = "scheduled" if time_ms > self.now_ms else "ready"
+        state: ModelState = "scheduled" if time_ms > self.now_ms else "ready"
         job = ModelJob(job_id, spec, payload, self.now_ms, time_ms, self._seqs, state, time_ms, self._timers)
         self.jobs.append(job)
         self.names.add(spec.name)
         self._hand_out()
-        return OK
+        return r.OK
 
-    def _run(self, client: int, command: c.Run) -> Reply | None:
+    def _run(self, client: int, command: c.Run) -> r.Reply | None:
         created = self._create(command.job_id, command.spec, command.payload, 0)
-        if created != OK:
+        if created != r.OK:
             return created
         job = self.jobs[-1]
         if command.wait_ms == 0 and job.state == "ready":
             self._remove(job)
-            return TIMED_OUT
+            return r.TIMED_OUT
         self._wait(client, command, job)
         return None
 
-    def _lease(self, client: int, command: c.Lease, names: set[bytes], chosen: bytes | None) -> Reply | None:
+    def _lease(self, client: int, command: c.Lease, names: set[bytes], chosen: bytes | None) -> r.Reply | None:
         self.names |= names
         allowed = {job.spec.name for job in self.jobs if job.state == "ready"} & names
         if allowed:
             assert chosen in allowed, f"{chosen!r} was leased from, allowed are {allowed}"
             return self._grant(self._in_state("ready", chosen)[0])
         if command.wait_ms == 0:
-            return TIMED_OUT
+            return r.TIMED_OUT
         self._wait(client, command, None)
         return None
 
@@ -202,7 +189,7 @@ class Model:
     def _end_lease(self, job: ModelJob) -> None:
         patient = [w for w in self.waiters if w.job is job and isinstance(w.command, c.Run) and not w.overdue]
         if job.spec.foreground and not patient:
-            self._answer_watchers(job, TIMED_OUT)
+            self._answer_watchers(job, r.TIMED_OUT)
             self._remove(job)
         elif _attempts_are_used_up(job):
             self._finish(job, "failed", b"")
@@ -213,11 +200,11 @@ class Model:
     def _time_out(self, waiter: ModelWaiter) -> None:
         job = waiter.job
         if job is None or isinstance(waiter.command, c.Result):
-            self._answer(waiter, TIMED_OUT)
+            self._answer(waiter, r.TIMED_OUT)
         elif job.state == "leased":
             waiter.overdue = True
         else:
-            self._answer(waiter, TIMED_OUT)
+            self._answer(waiter, r.TIMED_OUT)
             self._remove(job)
 
     # -- waiters -------------------------------------------------------------------------------------------------
@@ -232,12 +219,12 @@ class Model:
     def _wait(self, client: int, command: c.Lease | c.Run | c.Result, job: ModelJob | None) -> None:
         self.waiters.append(ModelWaiter(client, command, self.now_ms + command.wait_ms, job))
 
-    def _answer(self, waiter: ModelWaiter, reply: Reply) -> None:
+    def _answer(self, waiter: ModelWaiter, reply: r.Reply) -> None:
         self.waiters.remove(waiter)
         assert waiter.client not in self.replies
         self.replies[waiter.client] = reply
 
-    def _answer_watchers(self, job: ModelJob, reply: Reply) -> None:
+    def _answer_watchers(self, job: ModelJob, reply: r.Reply) -> None:
         for waiter in [waiter for waiter in self.waiters if waiter.job is job]:
             self._answer(waiter, reply)
 
@@ -251,19 +238,19 @@ class Model:
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
-    def _in_state(self, state: str, name: bytes | None) -> list[ModelJob]:
+    def _in_state(self, state: ModelState, name: bytes | None) -> list[ModelJob]:
         found = [job for job in self.jobs if job.state == state and job.spec.name == name]
         return sorted(found, key=ModelJob.place)
 
-    def _grant(self, job: ModelJob) -> LeasedJob:
+    def _grant(self, job: ModelJob) -> r.LeasedJob:
         self._timers += 1
         job.attempts += 1
         job.state = "leased"
         job.deadline_ms = self.now_ms + job.spec.ttr_ms
         job.timer = self._timers
-        return LeasedJob(job.job_id, job.spec.name, job.spec.ttr_ms, job.payload)
+        return r.LeasedJob(job.job_id, job.spec.name, job.spec.ttr_ms, job.payload)
 
-    def _finish(self, job: ModelJob, state: Literal["completed", "failed"], result: bytes) -> None:
+    def _finish(self, job: ModelJob, state: ModelState, result: bytes) -> None:
         job.state = state
         job.result = result
         self._answer_watchers(job, _outcome(job))
@@ -272,30 +259,30 @@ class Model:
 
     def _remove(self, job: ModelJob) -> None:
         self.jobs.remove(job)
-        self._answer_watchers(job, NOT_FOUND)
+        self._answer_watchers(job, r.NOT_FOUND)
 
     # -- inspect -------------------------------------------------------------------------------------------------
 
-    def _queue_info(self, name: bytes) -> QueueInfo:
-        return QueueInfo(name, len(self._in_state("ready", name)), len(self._in_state("scheduled", name)))
+    def _queue_info(self, name: bytes) -> r.QueueInfo:
+        return r.QueueInfo(name, len(self._in_state("ready", name)), len(self._in_state("scheduled", name)))
 
-    def _page(self, state: str, name: bytes, cursor: int, limit: int) -> Reply:
+    def _page(self, state: ModelState, name: bytes, cursor: int, limit: int) -> r.Reply:
         if name not in self.names:
-            return NOT_FOUND
-        return Jobs([_job_info(job) for job in self._in_state(state, name)[cursor : cursor + limit]])
+            return r.NOT_FOUND
+        return r.Jobs([_job_info(job) for job in self._in_state(state, name)[cursor : cursor + limit]])
 
 
 def _attempts_are_used_up(job: ModelJob) -> bool:
     return job.spec.max_attempts != 0 and job.attempts >= job.spec.max_attempts
 
 
-def _outcome(job: ModelJob) -> JobResult:
-    return JobResult(job.job_id, job.state == "completed", job.result)
+def _outcome(job: ModelJob) -> r.JobResult:
+    return r.JobResult(job.job_id, job.state == "completed", job.result)
 
 
-def _job_info(job: ModelJob) -> JobInfo:
+def _job_info(job: ModelJob) -> r.JobInfo:
     numbers = {"leased": 4, "completed": 1, "failed": 2}
-    return JobInfo(
+    return r.JobInfo(
         job_id=job.job_id,
         name=job.spec.name,
         ttr_ms=job.spec.ttr_ms,

@@ -13,7 +13,7 @@ def replayed(events: Iterable[Event], now_ms: int) -> State:
     state = State(now_ms)
     for event in events:
         written(event).apply(state)
-    check_state(state)
+    check_state(state, now_ms)
     return state
 
 

@@ -1,11 +1,15 @@
 """The engine does, for every client, what the plain rules of `model.py` say."""
 
+from unittest.mock import patch
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.invariants import check_engine
 from tests.engine.life import Life
 from tests.engine.model import Model
+from tests.engine.replay import replayed
+from tests.engine.snapshot import snapshot
 from tests.engine.steps import IDS, NAMES, Step, histories, looks, starts, steps
 from workq import commands as c
 from workq.engine import NEVER_MS, Engine
@@ -42,7 +46,7 @@ class Twins(Life):
         self.compare()
 
     def compare(self) -> None:
-        check_engine(self.engine)
+        check_engine(self.engine, self.now_ms)
         assert {client: reply for _, client, reply in self.replies} == self.model.replies
         self.replies.clear()
         self.model.replies.clear()
@@ -67,6 +71,29 @@ def test_the_engine_follows_the_model(history: list[Step], now_ms: int, seed: in
     for step in history:
         twins.live(step)
     twins.compare_inspection()
+
+
+class Overdue(Life):
+    """A life with so much to do that one tick never does more than a piece of it, and commands come in between."""
+
+    def tick(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.engine.tick(now_ms)
+        check_engine(self.engine, self.now_ms)
+
+    def sleep(self, end_ms: int) -> None:
+        self.tick(end_ms)
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories(steps), starts)
+def test_work_left_for_the_next_tick_is_no_loose_end(history: list[Step], now_ms: int) -> None:
+    life = Overdue(Engine(now_ms), now_ms)
+    with patch("workq.engine.engine.TICK_STEPS", 1):
+        for step in history:
+            life.live(step)
+            check_engine(life.engine, life.now_ms)
+    assert snapshot(replayed(life.events, now_ms)) == snapshot(life.engine.state)
 
 
 @settings(max_examples=50, deadline=None)
