@@ -90,7 +90,7 @@ class GroupCommit:
         self._loop = loop
         self.on_writable: Callable[[], None] = _nothing
         self._compaction = Compaction(log, engine)
-        self._thread = ThreadPoolExecutor(1, "workq-log")
+        self._worker = ThreadPoolExecutor(1, "workq-log")
         self._collecting = _Batch()
         self._flying: _Batch | None = None  # being written and synced in the thread
         self._syncing = False  # in the thread, what was written before
@@ -147,10 +147,10 @@ class GroupCommit:
             timer.cancel()
         self._compaction.stop()
         try:
-            await self._loop.run_in_executor(self._thread, self._log.abandon if self.is_broken else self._log.close)
+            await self._loop.run_in_executor(self._worker, self._log.abandon if self.is_broken else self._log.close)
         except OSError as error:
             logger.error("the end of the command log may not be on disk: %s", error.strerror)
-        self._thread.shutdown()
+        self._worker.shutdown()
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class GroupCommit:
                 error = raised
             self._loop.call_soon_threadsafe(on_done, error)
 
-        self._thread.submit(run)
+        self._worker.submit(run)
 
     def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
         """Have `call` called in `seconds`, unless that is going to happen already."""
@@ -355,11 +355,11 @@ class GroupCommit:
         log = self._log
         counters = encode([self._engine.counters()])
         jobs = list(self._engine.state.jobs.values())
-        await self._loop.run_in_executor(self._thread, log.begin_afresh, counters)
+        await self._loop.run_in_executor(self._worker, log.begin_afresh, counters)
         for start in range(0, len(jobs), _SLICE):
             carried = [Carried(job) for job in jobs[start : start + _SLICE] if not job.spec.foreground]
-            await self._loop.run_in_executor(self._thread, log.append, encode(carried), counters)
-        await self._loop.run_in_executor(self._thread, log.finish_afresh, counters)
+            await self._loop.run_in_executor(self._worker, log.append, encode(carried), counters)
+        await self._loop.run_in_executor(self._worker, log.finish_afresh, counters)
 
 
 def _nothing() -> None:

@@ -23,7 +23,7 @@ from workq.log.replay import OnProgress, Recovered, Torn, replay
 from workq.log.segments import CHUNK_SIZE, Header, segment_name, segment_numbers
 
 # Room is taken in steps of an eighth of a segment, within these bounds.
-_LEAST_STEP: Final = 65_536
+_LEAST_STEP: Final = 4_096
 _LARGEST_STEP: Final = 4_194_304
 
 logger = logging.getLogger("workq.log")
@@ -36,11 +36,12 @@ class FileLog:
     called while `append` or `sync` is at work, and `append`, which may be called while `sync` is.
     """
 
-    def __init__(self, files: Files, segment_size: int, lock_fd: int, recovered: Recovered | None) -> None:
+    def __init__(self, files: Files, segment_size: int, lock_fd: int) -> None:
         self.files = files
         self.segment_size = segment_size
         self.ends: dict[int, int] = {}  # of the segments before the head, in order: where their records end
         self.number = 0  # of the head
+        self._history = os.urandom(8)
         self._step = max(_LEAST_STEP, min(segment_size // 8, _LARGEST_STEP))
         self._lock_fd = lock_fd
         self._mutex = threading.Lock()
@@ -54,16 +55,41 @@ class FileLog:
         self._afresh_from = 0
         self._removable: list[int] = []
         self._stuck = False
-        if recovered is None:
-            self._history = os.urandom(8)
-            self._create(1, 1, b"", 0)
-        else:
-            self._history = recovered.history or os.urandom(8)
-            self._take_over(recovered)
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin a log where there is none."""
+        self._create(1, 1, b"", 0)
         self.sync()
-        if self.room < self._step // 2:
-            with contextlib.suppress(OSError):  # a full disk is a matter for whoever wants to append
-                self.extend(self._step)
+
+    def resume(self, recovered: Recovered) -> None:
+        """Go on where the log that was found ends."""
+        last = max(recovered.ends, default=0)
+        self._cut(recovered.torn, last)
+        self._removable = recovered.leftover
+        self.trim(0)
+        if not last:
+            self.begin()
+            return
+        self._history = recovered.history
+        durable_number, durable_end = recovered.durable
+        for number, end in recovered.ends.items():
+            if number >= durable_number:
+                self._secure(number, durable_end if number == durable_number else 0, end)
+        self.ends = recovered.ends
+        self.number = last
+        self._end = self._allocated = self.ends.pop(last)
+        self._fd = self.files.open(segment_name(last), write=True)
+        self.files.truncate(self._fd, self._end)
+        self.sync()
+        with contextlib.suppress(OSError):  # a full disk is a matter for whoever wants to append
+            self.extend(self._step)
+
+    def replace(self, numbers: list[int]) -> None:
+        """Prepare for `begin_afresh` in place of the segments `numbers`, whatever is in them."""
+        self.ends = dict.fromkeys(numbers, 0)
+        self.number = max(numbers)
 
     # -- appending -----------------------------------------------------------------------------------------------
 
@@ -174,7 +200,7 @@ class FileLog:
         self._close_all()
         first = self._afresh_from
         if first == 0:
-            self.ends[self.number] = self._end
+            self.ends.setdefault(self.number, self._end)
             first = self._afresh_from = self.number + 1
         for number in sorted([number for number in {*self.ends, self.number} if number >= first], reverse=True):
             with contextlib.suppress(FileNotFoundError):
@@ -239,25 +265,6 @@ class FileLog:
         self._end = len(begin)
         self._allocated = allocated
 
-    def _take_over(self, recovered: Recovered) -> None:
-        """Go on where the log that was found ends."""
-        last = max(recovered.ends, default=0)
-        self._cut(recovered.torn, last)
-        self._removable = recovered.leftover
-        self.trim(0)
-        if not last:
-            self._create(1, 1, b"", 0)
-            return
-        durable_number, durable_end = recovered.durable
-        for number, end in recovered.ends.items():
-            if number >= durable_number:
-                self._secure(number, durable_end if number == durable_number else 0, end)
-        self.ends = recovered.ends
-        self.number = last
-        self._end = self._allocated = self.ends.pop(last)
-        self._fd = self.files.open(segment_name(last), write=True)
-        self.files.truncate(self._fd, self._end)
-
     def _cut(self, torn: Torn | None, last: int) -> None:
         """Remove the segments behind the last one in use, which is cut off when it is opened."""
         if torn is not None and torn.size:
@@ -309,7 +316,12 @@ def open_files(files: Files, segment_size: int, state: State, on_progress: OnPro
                 f"{files.directory} holds a command log of the old server; to take it over: "
                 f"workq-log import {files.directory} NEW"
             )
-        return FileLog(files, segment_size, lock_fd, recovered)
+        log = FileLog(files, segment_size, lock_fd)
+        if recovered is None:
+            log.begin()
+        else:
+            log.resume(recovered)
+        return log
     except Damage as error:
         files.close(lock_fd)
         where = files.directory

@@ -1,0 +1,306 @@
+"""The `workq-log` command: look at the log in a data directory, repair it, copy it, take over an old one."""
+
+import base64
+import contextlib
+import gc
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from workq.engine.events import Added, Carried, Counters, Event, JobEvent
+from workq.engine.job import STATE_NAMES, Job
+from workq.engine.state import State
+from workq.log.cmdlog import read_cmdlog
+from workq.log.errors import Damage, LogError
+from workq.log.filelog import FileLog, open_files
+from workq.log.files import Files
+from workq.log.records import SYNCED, TYPE_NAMES, BadRecord, Decoder, encode, unpack_synced, unpack_trimmed
+from workq.log.replay import Segment, replay
+from workq.log.salvage import salvage
+from workq.log.segments import CHUNK_SIZE, Records, last_written, segment_name, segment_numbers
+from workq.version import VERSION
+
+_SEGMENT_SIZE: Final = 64 * 2**20
+_JOBS_PER_BATCH: Final = 1000
+_COPY_TRIES: Final = 10
+
+_DIRECTORY: Final = click.Path(exists=True, file_okay=False, path_type=Path)
+_NEW_DIRECTORY: Final = click.Path(path_type=Path)
+
+
+class _Group(click.Group):
+    """Turns what is wrong with a log into one line and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click knows that this is no error
+        except LogError as error:
+            message = str(error)
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        click.echo(f"workq-log: {message}", err=True)
+        return ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="workq-log")
+def workq_log() -> None:
+    """Look after the command log in a server's data directory.
+
+    \b
+    Exit status:
+      0 ok, 1 damaged or failed, 2 wrong usage
+    """
+    logging.basicConfig(format="workq-log: %(message)s")
+    gc.disable()  # nothing here lives long enough to be worth a search
+
+
+@workq_log.command()
+@click.argument("directory", type=_DIRECTORY)
+def check(directory: Path) -> None:
+    """Read the log in DIRECTORY as a server would, and change nothing.
+
+    A log that is in use may be checked; its end, which is being written, is then left out.
+    """
+    state = State(0)
+    recovered = replay(Files(directory), state, _quietly)
+    if recovered is None:
+        raise LogError(f"there is no log in {directory}")
+    torn = recovered.torn
+    if torn is not None and torn.size:
+        where = f"{segment_name(torn.segment)} from offset {torn.offset} on"
+        click.echo(f"the last {torn.size} bytes, {where}, are not whole; a server will cut them off")
+    size = sum(recovered.ends.values())
+    click.echo(f"good; jobs: {len(state.jobs)}, segments: {len(recovered.ends)}, bytes: {size}")
+
+
+@workq_log.command()
+@click.argument("directory", type=_DIRECTORY)
+def repair(directory: Path) -> None:
+    """Keep all that can be read of the log in DIRECTORY, and say what is lost.
+
+    What remains is written into a new segment; the old ones stay beside it as *.seg.damaged.
+    """
+    files = _SetAside(directory)
+    lock_fd = files.lock()
+    numbers = segment_numbers(files.names())
+    if not numbers:
+        raise LogError(f"there is no log in {directory}")
+    state = State(0)
+    salvaged = salvage(files, state)
+    for loss in salvaged.losses:
+        click.echo(f"lost: {loss}")
+    log = FileLog(files, _SEGMENT_SIZE, lock_fd)
+    log.replace(numbers)
+    counters = encode([Counters(state.next_seq, state.evicted_jobs)])
+    log.begin_afresh(counters)
+    _append_jobs(log, state.jobs.values(), counters)
+    log.finish_afresh(counters)
+    log.close()
+    click.echo(f"repaired; records: {salvaged.records}, jobs: {len(state.jobs)}, losses: {len(salvaged.losses)}")
+
+
+class _SetAside(Files):
+    """Keeps the files that the log removes, under another name."""
+
+    def remove(self, name: str) -> None:
+        self.rename(name, f"{name}.damaged")
+
+
+@workq_log.command()
+@click.argument("directory", type=_DIRECTORY)
+def dump(directory: Path) -> None:
+    """Print the records of the log in DIRECTORY, one JSON object per line.
+
+    Ids are UUIDs, times are Unix milliseconds. Payloads and results that are not UTF-8 are given in base64.
+    """
+    files = Files(directory)
+    decoder = Decoder()
+    for number in segment_numbers(files.names()):
+        segment = Segment(files, number)
+        if segment.header is None:
+            click.echo(f"{segment.name}: {segment.problem}", err=True)
+        fd = files.open(segment.name)
+        records = Records(files, fd, segment.size)
+        for offset, body in records:
+            record = {"segment": number, "offset": offset, "type": TYPE_NAMES.get(body[0], body[0])}
+            click.echo(json.dumps(record | _description(decoder, body)))
+        rest = last_written(files, fd, records.end, segment.size) - records.end
+        if rest:
+            click.echo(f"{segment.name}: {rest} bytes from offset {records.end} on are not whole records", err=True)
+        files.close(fd)
+
+
+def _description(decoder: Decoder, body: bytes) -> dict[str, object]:
+    if body[0] == SYNCED:
+        _, number, offset = unpack_synced(body)
+        return {"durable_segment": number, "durable_offset": offset}
+    if body[0] > SYNCED:
+        return {"through_segment": unpack_trimmed(body)}
+    try:
+        event = decoder.decode(body)
+    except BadRecord as error:
+        return {"error": str(error)}
+    if isinstance(event, Added):
+        return _job(event.job)
+    if isinstance(event, Carried):
+        return _job(event.job) | _present(event.job)
+    return _fields(event)
+
+
+def _fields(event: Event) -> dict[str, object]:
+    described: dict[str, object] = {}
+    if isinstance(event, JobEvent):
+        described["job_id"] = str(uuid.UUID(bytes=event.job_id))
+    for name in event.__match_args__:
+        value = getattr(event, name)
+        if name == "result":
+            described |= _text("result", value)
+        elif name != "job_id":
+            described[name] = value
+    return described
+
+
+def _job(job: Job) -> dict[str, object]:
+    spec = job.spec
+    return {
+        "job_id": str(uuid.UUID(bytes=job.job_id)),
+        "seq": job.seq,
+        "name": spec.name.decode(),
+        "ttr_ms": spec.ttr_ms,
+        "ttl_ms": spec.ttl_ms,
+        "priority": spec.priority,
+        "max_attempts": spec.max_attempts,
+        "max_fails": spec.max_fails,
+        "created_ms": job.created_ms,
+        "scheduled_ms": job.scheduled_ms,
+        **_text("payload", job.payload),
+    }
+
+
+def _present(job: Job) -> dict[str, object]:
+    present: dict[str, object] = {
+        "state": STATE_NAMES[job.state],
+        "attempts": job.attempts,
+        "fails": job.fails,
+        "deadline_ms": job.deadline_ms,
+    }
+    return present if job.result is None else present | _text("result", job.result)
+
+
+def _text(name: str, value: bytes) -> dict[str, object]:
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(value).decode()}
+
+
+@workq_log.command()
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("copy", type=_NEW_DIRECTORY)
+def copy(directory: Path, copy: Path) -> None:
+    """Copy the log in DIRECTORY, which may be in use, to the new directory COPY.
+
+    The copy is the log as it was at one moment during the copying.
+    """
+    for _ in range(_COPY_TRIES):
+        try:
+            with _new_directory(copy) as target:
+                size = _copy(Files(directory), target)
+        except FileNotFoundError:  # the server has just removed a segment that it does not need any more
+            continue
+        click.echo(f"copied; bytes: {size}")
+        return
+    raise LogError(f"{directory} changes too quickly; try again when the server is less busy")
+
+
+def _copy(files: Files, target: Files) -> int:
+    """Copy each segment up to where its records end, the oldest first; return the bytes copied."""
+    copied = 0
+    numbers = segment_numbers(files.names())
+    for number in numbers:
+        name = segment_name(number)
+        fd = files.open(name)
+        try:
+            records = Records(files, fd, files.size(name))
+            deque(records, maxlen=0)
+            if number != numbers[-1] and last_written(files, fd, records.end, files.size(name)) > records.end:
+                raise Damage(name, records.end, "the CRC or the length of a record is wrong")
+            target_fd = target.create(name)
+            for offset in range(0, records.end, CHUNK_SIZE):
+                target.write(target_fd, files.read(fd, min(CHUNK_SIZE, records.end - offset), offset), offset)
+            target.sync(target_fd)
+            target.close(target_fd)
+        finally:
+            files.close(fd)
+        copied += records.end
+    target.sync_directory()
+    return copied
+
+
+@workq_log.command("import")
+@click.argument("old", type=_DIRECTORY)
+@click.argument("new", type=_NEW_DIRECTORY)
+def import_cmdlog(old: Path, new: Path) -> None:
+    """Read the command log of the Go server in OLD and write a log with its jobs to the new directory NEW."""
+    imported = read_cmdlog(old, time.time_ns() // 1_000_000)
+    for lost in imported.lost:
+        click.echo(f"lost: {lost.name}: {lost.size} bytes from offset {lost.offset} on are no records", err=True)
+    jobs = imported.jobs
+    counters = encode([Counters(jobs[-1].seq + 1 if jobs else 1, 0)])
+    with _new_directory(new) as files:
+        log = open_files(files, _SEGMENT_SIZE, State(0), _quietly)
+        _append_jobs(log, jobs, counters)
+        log.append(counters, counters)
+        log.close()
+    click.echo(f"imported; jobs: {len(jobs)}, left behind because their TTL is over: {imported.expired}")
+
+
+@contextlib.contextmanager
+def _new_directory(directory: Path) -> Iterator[Files]:
+    """Files that become those of the new directory `directory` at the end, if nothing goes wrong."""
+    if directory.exists():
+        raise LogError(f"{directory} exists already")
+    unfinished = directory.with_name(f"{directory.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    try:
+        yield Files(unfinished)
+        unfinished.rename(directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _append_jobs(log: FileLog, jobs: Iterable[Job], counters: bytes) -> None:
+    for batch in _batches(jobs):
+        log.append(encode([Carried(job) for job in batch]), counters)
+
+
+def _batches(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    each = iter(jobs)
+    while batch := list(islice(each, _JOBS_PER_BATCH)):
+        yield batch
+
+
+def _quietly(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def main() -> None:
+    """The entry point of the `workq-log` script."""
+    workq_log(prog_name="workq-log")
+
+
+if __name__ == "__main__":
+    main()
