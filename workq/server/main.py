@@ -114,10 +114,11 @@ class Server:
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
+            for listening in listener.sockets:
+                if listening.family == socket.AF_UNIX:
+                    Path(listening.getsockname()).unlink(missing_ok=True)
             listener.close()
         self._listeners.clear()
-        if self._settings.unix is not None:
-            self._settings.unix.unlink(missing_ok=True)
 
 
 def _open_log(directory: Path, segment_size: int, engine: Engine) -> FileLog:
