@@ -126,13 +126,13 @@ class Decoder:
             return lease
         if data.startswith(b"add ", pos):
             id_end = pos + 40
-            add = _adds.get(data[id_end:end])
+            add = _adds.get(data[id_end:end]) if id_end < end else None  # compiled, no slice may end before it begins
             if add is None:
                 return None
             spec, size = add
         elif data.startswith(b"complete ", pos):
             id_end = pos + 45
-            known_size = _completes.get(data[id_end:end])
+            known_size = _completes.get(data[id_end:end]) if id_end < end else None
             if known_size is None:
                 return None
             size = known_size
