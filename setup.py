@@ -21,6 +21,7 @@ HOT = [
     *sorted(glob("workq/engine/[a-z]*.py")),
     "workq/protocol/text.py",
     "workq/protocol/server.py",
+    "workq/log/records.py",
     "workq/broker.py",
     "workq/tcp.py",
 ]
