@@ -284,11 +284,11 @@ def test_import_reports_lines_that_are_refused_and_goes_on(run: Run, queue: str)
             "the key 'name' is missing",
             "unknown key 'colour'; known are name, payload",
             "Invalid TTR: '0'",
-            "could not convert string to float: 'soon'",
+            "Invalid TTR: 'soon' is neither a number of seconds nor a timedelta",
             "payload and payload_base64 exclude each other",
             "",
             "Invalid isoformat string: 'tomorrow'",
-            "has no time zone",
+            "is not a datetime with a time zone",
         ],
         start=1,
     ):

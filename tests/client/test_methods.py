@@ -168,8 +168,14 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (lambda client: client.add("q", {"a": 1}), "add: a value of type dict cannot be encoded as bytes: bytes, str"),
     (
         lambda client: client.schedule("q", at=datetime(2030, 1, 1)),
-        "schedule: Invalid Time: 2030-01-01 00:00:00 has no",
+        "schedule: Invalid Time: datetime.datetime(2030, 1, 1, 0, 0) is not a datetime with a time zone",
     ),
+    (lambda client: client.schedule("q", at="soon"), "schedule: Invalid Time: 'soon' is not a datetime with"),
+    (lambda client: client.add(b"q"), "add: Invalid Name: b'q' is not a str"),
+    (lambda client: client.add("q", ttr="30"), "add: Invalid TTR: '30' is neither a number of seconds nor a timedelta"),
+    (lambda client: client.add("q", priority=1.5), "add: Invalid Priority: '1.5' is not a whole number from"),
+    (lambda client: client.delete(7), "delete job 7: Invalid ID: 7 is neither a str nor a UUID"),
+    (lambda client: client.fail(uuid.UUID(int=1), 7), f"fail job {uuid.UUID(int=1)}: a value of type int cannot be"),
     (lambda client: client.run("q", timeout=90_000), "run: Invalid wait timeout: '90000000' is not"),
     (lambda client: client.lease(timeout=1), "lease: Invalid Name: at least one queue is needed"),
     (lambda client: client.result("y"), "result job y: Invalid ID: 'y' is not a UUID"),
@@ -275,6 +281,20 @@ def test_the_environment_names_the_server(connect: Connect, monkeypatch: pytest.
 def test_a_codec_we_do_not_know_is_refused(connect: Connect) -> None:
     with pytest.raises(workq.ClientError, match="Invalid codec: 'xml'; allowed are 'bytes', 'json' and a pair"):
         connect(codec="xml")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"pool_size": 0}, "Invalid pool_size: 0; at least 1 connection is needed"),
+        ({"connect_timeout": 0}, "Invalid connect_timeout: 0 s; it must be above 0"),
+        ({"reply_timeout": float("nan")}, "Invalid reply_timeout: nan s; it must be above 0"),
+        ({"retry_for": timedelta(seconds=-1)}, "Invalid retry_for: -1 s; it must not be below 0"),
+    ],
+)
+def test_settings_that_could_not_work_are_refused(connect: Connect, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(workq.ClientError, match=words):
+        connect(**options)
 
 
 def test_ipv6_and_unix_sockets_work(connect: Connect, tmp_path: Path) -> None:

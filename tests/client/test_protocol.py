@@ -1,8 +1,11 @@
 """The client's half of the protocol: the same replies from any chunking, and a mirror of the server's half."""
 
+import contextlib
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workq import commands as c
 from workq import replies as r
@@ -149,6 +152,8 @@ def test_a_payload_of_the_largest_size_arrives_in_small_pieces() -> None:
         (LEASE, b"+OK\r\n", "where a number was expected"),
         (LEASE, b"+OK 2\r\n%b ping 1000 1\r\n" % TEXT, "one object of 4 words was expected"),
         (LEASE, b"+OK 1\r\n%b ping 1000\r\n" % TEXT, "one object of 4 words was expected"),
+        (LEASE, b"+OK 1\r\n%b p\xff 1000 1\r\na\r\n" % TEXT, "Invalid Name"),
+        (c.InspectJob(ID), server.encode(r.Jobs([JOB])).replace(b"state 4", b"state 5"), "state is 0 to 4, not 5"),
         (LEASE, b"+OK 1\r\nsome-id ping 1000 1\r\na\r\n", "Invalid ID"),
         (LEASE, b"+OK 1\r\n%b ping 1000 -1\r\n" % TEXT, "where a number was expected"),
         (LEASE, b"+OK 1\r\n%b ping 1000 1048577\r\n" % TEXT, "a payload of 1048577 bytes is announced"),
@@ -169,6 +174,29 @@ def test_bytes_that_are_no_reply_are_refused_with_their_reason(command: c.Comman
     connection.feed(data)
     with pytest.raises(ProtocolError, match=re.escape(words)):
         connection.next()
+
+
+@given(
+    asked=st.lists(st.sampled_from([command for command, _ in COMMANDS]), min_size=1, max_size=3),
+    chunks=st.lists(
+        st.one_of(
+            st.binary(max_size=20),
+            st.sampled_from(
+                [b"+OK", b" 1", b"\r\n", b"-TIMEOUT\r\n", TEXT, b" ping 1000 2", b"payload-size 2\r\n", b"\n"]
+            ),
+            st.sampled_from([server.encode(reply) for _, reply in REPLIES]),
+        )
+    ),
+)
+def test_whatever_comes_is_a_reply_or_refused(asked: list[c.Command], chunks: list[bytes]) -> None:
+    connection = Connection()
+    for command in asked:
+        connection.send(command)
+    with contextlib.suppress(ProtocolError):
+        for chunk in chunks:
+            connection.feed(chunk)
+            while (reply := connection.next()) is not None:
+                assert isinstance(reply, r.Reply)
 
 
 def test_bytes_that_nobody_asked_for_are_refused() -> None:

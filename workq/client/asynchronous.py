@@ -64,7 +64,12 @@ class AsyncClient(Caller):
         pool_size: int = DEFAULT_POOL_SIZE,
     ) -> None:
         super().__init__(
-            url, codec=codec, connect_timeout=connect_timeout, reply_timeout=reply_timeout, retry_for=retry_for
+            url,
+            codec=codec,
+            connect_timeout=connect_timeout,
+            reply_timeout=reply_timeout,
+            retry_for=retry_for,
+            pool_size=pool_size,
         )
         self._shared = SharedLink(self._address, self._connect_timeout_s)
         self._free = asyncio.Semaphore(pool_size)

@@ -137,7 +137,12 @@ class Client(Caller):
         pool_size: int = 1,
     ) -> None:
         super().__init__(
-            url, codec=codec, connect_timeout=connect_timeout, reply_timeout=reply_timeout, retry_for=retry_for
+            url,
+            codec=codec,
+            connect_timeout=connect_timeout,
+            reply_timeout=reply_timeout,
+            retry_for=retry_for,
+            pool_size=pool_size,
         )
         self._free = threading.BoundedSemaphore(pool_size)
         self._idle: list[Wire] = []

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeAlias, TypeV
 from workq import commands as c
 from workq import replies as r
 from workq.client.address import Address
-from workq.client.codecs import CodecChoice, find_codec
+from workq.client.codecs import BYTES, CodecChoice, find_codec
 from workq.client.errors import ClientError, ConnectionLost, NotFound, ServerError, Timeout, WorkqError
 from workq.client.jobs import Job, JobInfo, JobResult, QueueInfo, ServerInfo, id_text
 from workq.client.retry import Backoff, Broken
@@ -24,7 +24,10 @@ from workq.protocol.text import check_id, parse_id
 from workq.values import (
     CURSOR,
     LIMIT,
+    MAX_ATTEMPTS,
+    MAX_FAILS,
     PAYLOAD_SIZE,
+    PRIORITY,
     RESULT_SIZE,
     TTL,
     TTR,
@@ -79,12 +82,13 @@ class Caller:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | None,
         *,
-        codec: CodecChoice = "bytes",
-        connect_timeout: Seconds = 5.0,
-        reply_timeout: Seconds = 30.0,
-        retry_for: Seconds = 5.0,
+        codec: CodecChoice,
+        connect_timeout: Seconds,
+        reply_timeout: Seconds,
+        retry_for: Seconds,
+        pool_size: int,
     ) -> None:
         self._address = Address.parse(url)
         self.url = self._address.url
@@ -95,6 +99,13 @@ class Caller:
         self._connect_timeout_s = in_seconds(connect_timeout)
         self._reply_timeout_s = in_seconds(reply_timeout)
         self._retry_for_s = in_seconds(retry_for)
+        for name, seconds in (("connect_timeout", self._connect_timeout_s), ("reply_timeout", self._reply_timeout_s)):
+            if not seconds > 0:
+                raise ClientError(f"Invalid {name}: {seconds:g} s; it must be above 0", self.url)
+        if not self._retry_for_s >= 0:
+            raise ClientError(f"Invalid retry_for: {self._retry_for_s:g} s; it must not be below 0", self.url)
+        if pool_size < 1:
+            raise ClientError(f"Invalid pool_size: {pool_size}; at least 1 connection is needed", self.url)
 
     def _build(
         self, build: "Callable[Concatenate[Caller, P], Call[T]]", *args: P.args, **kwargs: P.kwargs
@@ -232,13 +243,23 @@ def in_seconds(value: Seconds) -> float:
 
 def _ms(what: Range, value: Seconds) -> int:
     """Seconds as the milliseconds of the wire, in range."""
+    if not isinstance(value, int | float | timedelta):
+        raise InvalidValue(f"Invalid {what.what}: {value!r} is neither a number of seconds nor a timedelta")
     seconds = in_seconds(value)
     if not math.isfinite(seconds):
         raise what.error(f"{seconds} s")
     return what.check(round(seconds * 1000))
 
 
+def _whole(what: Range, value: int) -> int:
+    if not isinstance(value, int):
+        raise what.error(str(value))
+    return what.check(value)
+
+
 def _id(value: JobId) -> bytes:
+    if not isinstance(value, str | uuid.UUID):
+        raise InvalidValue(f"Invalid ID: {value!r} is neither a str nor a UUID")
     return check_id(value.bytes if isinstance(value, uuid.UUID) else parse_id(value.encode()))
 
 
@@ -247,6 +268,8 @@ def _new_id(value: JobId | None) -> bytes:
 
 
 def _name(value: str) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidValue(f"Invalid Name: {value!r} is not a str")
     return check_name(value.encode())
 
 
@@ -265,14 +288,20 @@ def _spec(
     max_fails: int = 0,
 ) -> JobSpec:
     """The spec of a job; a `ttl` of None is that of a foreground job. Producers repeat themselves, hence the cache."""
-    ttl_ms = 0 if ttl is None else _ms(TTL, ttl)
-    foreground = ttl is None
-    return JobSpec(_name(name), _ms(TTR, ttr), ttl_ms, priority, max_attempts, max_fails, foreground=foreground)
+    return JobSpec(
+        _name(name),
+        _ms(TTR, ttr),
+        0 if ttl is None else _ms(TTL, ttl),
+        _whole(PRIORITY, priority),
+        _whole(MAX_ATTEMPTS, max_attempts),
+        _whole(MAX_FAILS, max_fails),
+        foreground=ttl is None,
+    )
 
 
 def _run_at_ms(at: datetime) -> int:
-    if at.tzinfo is None:
-        raise InvalidValue(f"Invalid Time: {at} has no time zone; give an aware datetime")
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise InvalidValue(f"Invalid Time: {at!r} is not a datetime with a time zone")
     return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
@@ -447,8 +476,8 @@ def fail(caller: Caller, id: JobId, reason: str | bytes = b"") -> Call[None]:
 
         client.fail(job.id, "photo.jpg is not an image")
     """
-    data = reason.encode() if isinstance(reason, str) else bytes(reason)
-    return Call(caller, c.Fail(_id(id), _body(RESULT_SIZE, data)), _nothing)
+    data = _body(RESULT_SIZE, BYTES.encode(reason))
+    return Call(caller, c.Fail(_id(id), data), _nothing)
 
 
 def delete(caller: Caller, id: JobId) -> Call[None]:
@@ -493,7 +522,7 @@ def inspect_queues(caller: Caller, *, cursor: int = 0, limit: int = LIMIT.highes
         for queue in client.inspect_queues():
             print(queue.name, queue.ready)
     """
-    command = c.InspectQueues(CURSOR.check(cursor), LIMIT.check(limit))
+    command = c.InspectQueues(_whole(CURSOR, cursor), _whole(LIMIT, limit))
     return Call(caller, command, lambda reply: [QueueInfo.of(queue) for queue in reply.queues])
 
 
@@ -516,7 +545,7 @@ def inspect_jobs(caller: Caller, name: str, *, cursor: int = 0, limit: int = LIM
 
         next_ten = client.inspect_jobs("resize", limit=10)
     """
-    command = c.InspectJobs(_name(name), CURSOR.check(cursor), LIMIT.check(limit))
+    command = c.InspectJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
     return Call(caller, command, lambda reply: _job_infos(caller, reply))
 
 
@@ -529,7 +558,7 @@ def inspect_scheduled_jobs(
 
         waiting = client.inspect_scheduled_jobs("remind")
     """
-    command = c.InspectScheduledJobs(_name(name), CURSOR.check(cursor), LIMIT.check(limit))
+    command = c.InspectScheduledJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
     return Call(caller, command, lambda reply: _job_infos(caller, reply))
 
 

@@ -54,8 +54,9 @@ def _to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+BYTES: Final = Codec("bytes", _to_bytes, bytes)
 _NAMED: Final = {
-    "bytes": Codec("bytes", _to_bytes, bytes),
+    "bytes": BYTES,
     "json": Codec("json", _to_json, json.loads),
 }
 

@@ -11,12 +11,14 @@ from typing import Any, Final
 from workq import commands as c
 from workq import replies as r
 from workq.protocol.text import format_id, format_time, parse_id, parse_time, shown_bytes
-from workq.values import MIB, InvalidValue, JobSpec
+from workq.values import MIB, InvalidValue, JobSpec, check_name
 
 # The longest reply line of a server is far below this: an error text, or a queue name and a number.
 MAX_LINE: Final = 65_536
 # Bytes already read are dropped from the front of the buffer at this many, so that it does not grow with a long reply.
 _COMPACT: Final = 65_536
+# The highest number of a job's state; see `replies.JobInfo`.
+_LAST_STATE: Final = 4
 
 
 class ProtocolError(Exception):
@@ -230,7 +232,7 @@ class Connection:
     def _leased_job(self, count: int) -> _Reading:
         job_id, name, ttr_ms, size = yield from self._only_object(count, 4)
         payload = yield from self._body(_number(size))
-        return r.LeasedJob(parse_id(job_id), name, _number(ttr_ms), payload)
+        return r.LeasedJob(parse_id(job_id), check_name(name), _number(ttr_ms), payload)
 
     def _job_result(self, count: int) -> _Reading:
         job_id, success, size = yield from self._only_object(count, 3)
@@ -254,18 +256,21 @@ class Connection:
         for _ in range(count):
             name, fields = yield from self._fields()
             ready_len = _number(_field(fields, b"ready-len"))
-            queues.append(r.QueueInfo(name, ready_len, _number(_field(fields, b"scheduled-len"))))
+            queues.append(r.QueueInfo(check_name(name), ready_len, _number(_field(fields, b"scheduled-len"))))
         return r.Queues(queues)
 
     def _jobs(self, count: int) -> _Reading:
         jobs = []
         for _ in range(count):
             job_id, fields = yield from self._fields()
+            state = _number(_field(fields, b"state"))
+            if state > _LAST_STATE:
+                raise ProtocolError(f"a job's state is 0 to {_LAST_STATE}, not {state}")
             scheduled = fields.get(b"time")
             jobs.append(
                 r.JobInfo(
                     job_id=parse_id(job_id),
-                    name=_field(fields, b"name"),
+                    name=check_name(_field(fields, b"name")),
                     ttr_ms=_number(_field(fields, b"ttr")),
                     ttl_ms=_number(_field(fields, b"ttl")),
                     payload=_field(fields, b"payload"),
@@ -274,7 +279,7 @@ class Connection:
                     max_fails=_number(_field(fields, b"max-fails")),
                     fails=_number(_field(fields, b"fails")),
                     priority=_number(_field(fields, b"priority"), signed=True),
-                    state=_number(_field(fields, b"state")),
+                    state=state,
                     created_ms=parse_time(_field(fields, b"created")),
                     scheduled_ms=0 if scheduled is None else parse_time(scheduled),
                 )
