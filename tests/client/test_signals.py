@@ -1,12 +1,14 @@
 """What a worker process does when it is told to stop, and what becomes of the jobs of one that dies."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import uuid
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -20,9 +22,9 @@ PATIENCE_S = 20
 class WorkerProcess:
     """`workq worker tests.client.signalled:app` in a session of its own; killed at the end of the `with` block."""
 
-    def __init__(self, url: str, grace_s: float = 30) -> None:
+    def __init__(self, url: str, *options: str, grace_s: float = 30) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "workq.cli", "worker", "tests.client.signalled:app", "--server", url],
+            [sys.executable, "-m", "workq.cli", "worker", "tests.client.signalled:app", "--server", url, *options],
             env={**os.environ, "GRACE": str(grace_s)},
             stderr=subprocess.PIPE,
             text=True,
@@ -58,11 +60,12 @@ class WorkerProcess:
                 return self._process.wait(0.1)
         pytest.fail("the process does not end")
 
-    def logged(self, text: str) -> None:
-        """Wait until the worker has said `text`."""
+    def logged(self, text: str) -> str:
+        """Wait until the worker has said `text`; the line that says it."""
         with self._grew:
             if not self._grew.wait_for(lambda: text in "".join(self._log), PATIENCE_S):
                 pytest.fail(f"{text!r} is missing in:\n{''.join(self._log)}")
+            return next(line for line in self._log if text in line)
 
     def _read_log(self) -> None:
         assert self._process.stderr is not None
@@ -145,3 +148,10 @@ def test_a_stop_without_work_is_quick(url: str) -> None:
         worker.send(signal.SIGTERM)
         assert worker.wait() == 0
         worker.logged("worker stopped")
+
+
+def test_the_log_may_be_lines_of_json(url: str) -> None:
+    with WorkerProcess(url, "--json") as worker:
+        record = json.loads(worker.logged("working on"))
+    assert (record["level"], record["message"].partition(": ")[0]) == ("INFO", url)
+    assert datetime.fromisoformat(record["time"]).tzinfo is not None

@@ -124,7 +124,7 @@ def jobs(session: Session, name: str, cursor: int, limit: int) -> None:
     if session.json:
         print_json(found)
     else:
-        print_table(found, ("id", "state", "priority", "attempts", "fails", "created", "payload"))
+        print_table(found, ("id", "state", "priority", "created", "payload"))
 
 
 @inspect.command()
@@ -145,4 +145,4 @@ def scheduled_jobs(session: Session, name: str, cursor: int, limit: int) -> None
     if session.json:
         print_json(found)
     else:
-        print_table(found, ("id", "scheduled", "priority", "created", "payload"))
+        print_table(found, ("id", "scheduled", "priority", "payload"))

@@ -76,21 +76,27 @@ def table(values: Sequence[Any], columns: Iterable[str]) -> Table:
     found = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         numbers = values and all([isinstance(getattr(value, name), int | float) for value in values])
-        found.add_column(name.replace("_", " "), justify="right" if numbers else "left", no_wrap=name == "id")
+        found.add_column(name.replace("_", " "), justify="right" if numbers else "left", no_wrap=name != "payload")
     for value in values:
-        found.add_row(*[cell(getattr(value, name)) for name in names])
+        found.add_row(*[cell(getattr(value, name), brief=True) for name in names])
     return found
 
 
-def cell(value: Any) -> Text:
-    """One value in a table: on one line, short, with nothing in it that could move a terminal's cursor."""
+def cell(value: Any, *, brief: bool = False) -> Text:
+    """One value in a table: on one line, short, with nothing in it that could move a terminal's cursor.
+
+    A `brief` time is without its date, if that is today, or without its seconds.
+    """
     if value is None:
         return Text("-")
     if isinstance(value, bytes):
         shown = "".join([c if c.isprintable() else "\N{MIDDLE DOT}" for c in value[:200].decode("utf-8", "replace")])
-        return Text(shown if len(shown) <= _PREVIEW else f"{shown[:_PREVIEW]}... ({len(value)} bytes)")
+        preview = shown if len(shown) <= _PREVIEW else f"{shown[:_PREVIEW]}... ({len(value)} bytes)"
+        return Text(preview, no_wrap=True, overflow="ellipsis")
     if isinstance(value, datetime):
-        return Text(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+        local = value.astimezone()
+        today = local.date() == datetime.now().date()
+        return Text(local.strftime(("%H:%M:%S" if today else "%Y-%m-%d %H:%M") if brief else "%Y-%m-%d %H:%M:%S"))
     if isinstance(value, float):
         return Text(f"{value:g}")
     return Text(str(as_json(value)))
