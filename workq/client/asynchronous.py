@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from workq import replies as r
-from workq.client import calls
-from workq.client.calls import WAITING, Call, Caller, Seconds
+from workq.client import methods
+from workq.client.call import WAITING, Call, Caller, Seconds
 from workq.client.codecs import CodecChoice
 from workq.client.link import Link, SharedLink
 from workq.client.retry import Broken
@@ -77,20 +77,20 @@ class AsyncClient(Caller):
         self._alone: set[Link] = set()
         self._is_closed = False
 
-    add = _method(calls.add)
-    schedule = _method(calls.schedule)
-    run = _method(calls.run)
-    result = _method(calls.result)
-    lease = _method(calls.lease)
-    complete = _method(calls.complete)
-    fail = _method(calls.fail)
-    delete = _method(calls.delete)
-    inspect_server = _method(calls.inspect_server)
-    inspect_queue = _method(calls.inspect_queue)
-    inspect_queues = _method(calls.inspect_queues)
-    inspect_job = _method(calls.inspect_job)
-    inspect_jobs = _method(calls.inspect_jobs)
-    inspect_scheduled_jobs = _method(calls.inspect_scheduled_jobs)
+    add = _method(methods.add)
+    schedule = _method(methods.schedule)
+    run = _method(methods.run)
+    result = _method(methods.result)
+    lease = _method(methods.lease)
+    complete = _method(methods.complete)
+    fail = _method(methods.fail)
+    delete = _method(methods.delete)
+    inspect_server = _method(methods.inspect_server)
+    inspect_queue = _method(methods.inspect_queue)
+    inspect_queues = _method(methods.inspect_queues)
+    inspect_job = _method(methods.inspect_job)
+    inspect_jobs = _method(methods.inspect_jobs)
+    inspect_scheduled_jobs = _method(methods.inspect_scheduled_jobs)
 
     async def close(self) -> None:
         """Hang up; calls under way and later ones fail. Closing twice is fine."""

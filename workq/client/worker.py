@@ -19,7 +19,7 @@ from workq import commands as c
 from workq import replies as r
 from workq.client.address import Address
 from workq.client.asynchronous import AsyncClient
-from workq.client.calls import Seconds, in_seconds
+from workq.client.call import Seconds, in_seconds
 from workq.client.codecs import CodecChoice, find_codec
 from workq.client.errors import ClientError, NotFound, WorkqError
 from workq.client.jobs import Job, id_text

@@ -1,0 +1,217 @@
+"""One call of a method: from the command that it sends to the value or the error that it ends with.
+
+A client's method makes a `Call`, sends its command, and asks the call what the reply means or, when the connection
+broke, when to try again. Whether the client blocks or awaits meanwhile is nothing the call knows of.
+"""
+
+import inspect
+import math
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeAlias, TypeVar
+
+from workq import commands as c
+from workq import replies as r
+from workq.client.address import Address
+from workq.client.codecs import CodecChoice, find_codec
+from workq.client.errors import ClientError, ConnectionLost, NotFound, ServerError, Timeout, WorkqError
+from workq.client.jobs import id_text
+from workq.client.retry import Backoff, Broken
+from workq.values import InvalidValue
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Seconds: TypeAlias = float | timedelta
+
+# Commands that the server may hold back; everything behind them on their connection waits too.
+WAITING: Final = (c.Lease, c.Run, c.Result)
+
+# Commands that may be sent again when the connection broke before the answer, and the answer that says that the first
+# one arrived. A second `run` could do the work twice, a second `fail` could fail the next worker's attempt.
+_REPEATABLE: Final[dict[type[c.Command], r.Reply | None]] = {
+    c.Add: r.DUPLICATE_JOB,
+    c.Schedule: r.DUPLICATE_JOB,
+    c.Complete: r.DUPLICATE_RESULT,
+    c.Delete: r.NOT_FOUND,
+    c.Lease: None,
+    c.Result: None,
+    c.InspectServer: None,
+    c.InspectQueue: None,
+    c.InspectQueues: None,
+    c.InspectJob: None,
+    c.InspectJobs: None,
+    c.InspectScheduledJobs: None,
+}
+
+_ERRORS: Final[dict[type[r.Reply], type[WorkqError]]] = {
+    r.TimedOut: Timeout,
+    r.NotFound: NotFound,
+    r.Refused: ClientError,
+    r.Unavailable: ServerError,
+}
+
+
+def in_seconds(value: Seconds) -> float:
+    """The seconds of a user's duration."""
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+class Caller:
+    """What the two clients share: where the server is, how values are encoded, how patient to be."""
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        codec: CodecChoice,
+        connect_timeout: Seconds,
+        reply_timeout: Seconds,
+        retry_for: Seconds,
+        pool_size: int,
+    ) -> None:
+        self._address = Address.parse(url)
+        self.url = self._address.url
+        try:
+            self._codec = find_codec(codec)
+        except InvalidValue as error:
+            raise ClientError(str(error), self.url) from None
+        self._connect_timeout_s = in_seconds(connect_timeout)
+        self._reply_timeout_s = in_seconds(reply_timeout)
+        self._retry_for_s = in_seconds(retry_for)
+        for name, seconds in (("connect_timeout", self._connect_timeout_s), ("reply_timeout", self._reply_timeout_s)):
+            if not seconds > 0:
+                raise ClientError(f"Invalid {name}: {seconds:g} s; it must be above 0", self.url)
+        if not self._retry_for_s >= 0:
+            raise ClientError(f"Invalid retry_for: {self._retry_for_s:g} s; it must not be below 0", self.url)
+        if pool_size < 1:
+            raise ClientError(f"Invalid pool_size: {pool_size}; at least 1 connection is needed", self.url)
+
+    def _build(
+        self, build: "Callable[Concatenate[Caller, P], Call[T]]", *args: P.args, **kwargs: P.kwargs
+    ) -> "Call[T]":
+        """The call that `build` makes of the user's arguments; raise `ClientError` for a value that is not allowed."""
+        try:
+            return build(self, *args, **kwargs)
+        except InvalidValue as error:
+            given = inspect.signature(build).bind(self, *args, **kwargs).arguments
+            job_id = str(given["id"]) if given.get("id") else None
+            action = build.__name__.replace("_", " ")
+            raise ClientError(str(error), self.url, action, job_id) from error.__cause__
+
+    def _closed(self) -> ClientError:
+        return ClientError("the client is closed", self.url)
+
+
+class Call(Generic[T]):
+    """One method call: its command, the meaning of its reply, and the rules for trying again."""
+
+    __slots__ = ("command", "_caller", "_read", "_started", "_sent", "_give_up_at", "_backoff")
+
+    def __init__(self, caller: Caller, command: c.Command, read: Callable[[Any], T]) -> None:
+        self.command = command
+        self._caller = caller
+        self._read = read
+        self._started = time.monotonic()
+        self._sent = False
+        self._give_up_at = math.inf
+        self._backoff: Backoff | None = None
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for the reply before the connection counts as dead."""
+        command = self.command
+        patience = self._caller._reply_timeout_s
+        if isinstance(command, WAITING):
+            patience += command.wait_ms / 1000
+        if isinstance(command, c.Run):
+            patience += command.spec.ttr_ms / 1000  # a worker at work when the wait ends is waited for
+        return patience
+
+    def value(self, reply: r.Reply) -> T:
+        """What the method returns, or raises, for `reply`."""
+        kind = type(reply)
+        if kind in _ERRORS:
+            if not (self._sent and _same(reply, _REPEATABLE.get(type(self.command)))):
+                raise self._error(_ERRORS[kind], _words(self.command, reply))
+            reply = r.OK
+        try:
+            return self._read(reply)
+        except InvalidValue as error:
+            raise self._error(ClientError, str(error)) from error.__cause__
+
+    def pause_after(self, broken: Broken) -> float:
+        """Seconds to wait before the command is sent again; raise the error that ends the call if it must not be."""
+        now = time.monotonic()
+        self._sent = self._sent or broken.sent
+        if broken.garbled:
+            raise self._error(ServerError, str(broken)) from broken
+        if self._backoff is None:
+            self._backoff = Backoff()
+            self._give_up_at = now + self._caller._retry_for_s
+        if now >= self._give_up_at or (self._sent and type(self.command) not in _REPEATABLE):
+            raise self._lost(broken)
+        pause = min(self._backoff.pause_s(), self._give_up_at - now)
+        self._shorten_wait(now + pause)
+        return pause
+
+    def _shorten_wait(self, now: float) -> None:
+        """A repeated wait goes on until the time at which the first would have ended."""
+        command = self.command
+        waited_ms = int((now - self._started) * 1000)
+        if isinstance(command, c.Lease):
+            self.command = c.Lease(command.names, max(0, command.wait_ms - waited_ms))
+        elif isinstance(command, c.Result):
+            self.command = c.Result(command.job_id, max(0, command.wait_ms - waited_ms))
+        self._started = now
+
+    def _lost(self, broken: Broken) -> ConnectionLost:
+        outcome = "whether the server did it is unknown" if self._sent else "nothing was sent"
+        text = f"{broken}; {outcome}"
+        error = ConnectionLost(text, self._caller.url, _action(self.command), self._job_id(), self._sent)
+        error.__cause__ = broken
+        return error
+
+    def _error(self, kind: type[WorkqError], text: str) -> WorkqError:
+        return kind(text, self._caller.url, _action(self.command), self._job_id())
+
+    def _job_id(self) -> str | None:
+        job_id = getattr(self.command, "job_id", None)
+        return None if job_id is None else id_text(job_id)
+
+
+def _same(reply: r.Reply, known: r.Reply | None) -> bool:
+    """Whether `reply` is the `known` one; servers may add details to its text."""
+    if isinstance(reply, r.Refused) and isinstance(known, r.Refused):
+        return reply.text.startswith(known.text)
+    return reply == known
+
+
+def _action(command: c.Command) -> str:
+    match command:
+        case c.Lease(names=names):
+            return f"lease from {', '.join([name.decode() for name in names])}"
+        case c.InspectServer():
+            return "inspect server"
+        case c.InspectQueue(name=name):
+            return f"inspect queue {name.decode()}"
+        case c.InspectQueues():
+            return "inspect queues"
+        case c.InspectJob():
+            return "inspect"
+        case c.InspectJobs(name=name):
+            return f"inspect jobs of {name.decode()}"
+        case c.InspectScheduledJobs(name=name):
+            return f"inspect scheduled jobs of {name.decode()}"
+    return type(command).__name__.lower()
+
+
+def _words(command: c.Command, reply: r.Reply) -> str:
+    if isinstance(reply, r.Refused | r.Unavailable):
+        return reply.text
+    if isinstance(command, c.Lease):
+        return f"no job within {command.wait_ms / 1000:g} s"
+    if isinstance(reply, r.TimedOut):
+        return "no result in the time given"
+    return "no such job" if hasattr(command, "job_id") else "no such queue"
