@@ -3,42 +3,35 @@
 In a generated `Schedule`, `run_at_ms` is relative to the moment of its execution.
 """
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 from hypothesis import strategies as st
 
 from workq import commands as c
-from workq.record import Record
 from workq.values import JobSpec
 
 IDS = [number.to_bytes(16, "big") for number in range(1, 6)]
 NAMES = [b"a", b"b", b"c"]
 
 
-class Sleep(Record):
+@dataclass(frozen=True)
+class Sleep:
     """Time passes, and the engine is called whenever it asks for it."""
 
-    __match_args__ = ("ms",)
-    __slots__ = __match_args__
-
-    def __init__(self, ms: int) -> None:
-        self.ms = ms
+    ms: int
 
 
+@dataclass(frozen=True)
 class Stall(Sleep):
     """Time passes, and the engine is called only at the end of it."""
 
-    __slots__ = ()
 
-
-class HangUp(Record):
+@dataclass(frozen=True)
+class HangUp:
     """One of the clients that wait goes away; `which` counts them modulo their number."""
 
-    __match_args__ = ("which",)
-    __slots__ = __match_args__
-
-    def __init__(self, which: int) -> None:
-        self.which = which
+    which: int
 
 
 Step = c.Command | Sleep | HangUp
