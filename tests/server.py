@@ -58,6 +58,12 @@ class ServerProcess:
     def address(self) -> Address:
         return self.addresses[0]
 
+    @property
+    def tcp_address(self) -> tuple[str, int]:
+        """Of its first listener, which is a TCP one unless told otherwise."""
+        assert not isinstance(self.address, str)
+        return self.address
+
     def connect(self, address: Address | None = None) -> "Dialogue":
         """A new connection, to the first listener unless told otherwise."""
         return Dialogue(address or self.address)

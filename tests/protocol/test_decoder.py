@@ -518,8 +518,8 @@ def test_a_line_means_the_same_when_it_is_remembered(requests: list[bytes]) -> N
     assert decode(stream) == first
 
 
-def test_what_is_remembered_does_not_fill_the_memory() -> None:
-    """Lines are remembered for the next one like it; long ones, all different, are not worth it."""
+def test_remembered_lines_do_not_fill_the_memory() -> None:
+    """Lines are remembered for the next one like it. Long ones, all different, are not worth it."""
     tracemalloc.start()
     try:
         for number in range(300):
@@ -529,3 +529,9 @@ def test_what_is_remembered_does_not_fill_the_memory() -> None:
         assert tracemalloc.get_traced_memory()[0] < MIB
     finally:
         tracemalloc.stop()
+
+
+def test_remembered_lines_are_not_too_many() -> None:
+    for number in range(server.MAX_REMEMBERED + 100):
+        assert decode(b"lease ping %d\n" % number) == [c.Lease((b"ping",), number)]
+        assert len(server._leases) <= server.MAX_REMEMBERED

@@ -161,7 +161,7 @@ def many_files() -> Iterator[None]:
 
 def test_ten_thousand_idle_clients(many_files: None) -> None:
     with ServerProcess() as server, server.connect() as client, contextlib.ExitStack() as open_sockets:
-        idle = [open_sockets.enter_context(socket.create_connection(server.address)) for _ in range(MANY)]  # type: ignore[arg-type]
+        idle = [open_sockets.enter_context(socket.create_connection(server.tcp_address)) for _ in range(MANY)]
         client.wait_for_clients(MANY + 1)
         for each in idle:
             each.sendall(b"inspect queue nothing\r\n")
@@ -179,7 +179,7 @@ def test_more_clients_than_files() -> None:
         assert "at most 100 files may be open" in server.log()
         with contextlib.ExitStack() as open_sockets:
             for _ in range(200):
-                open_sockets.enter_context(socket.create_connection(server.address))  # type: ignore[arg-type]
+                open_sockets.enter_context(socket.create_connection(server.tcp_address))
                 assert client.ask(b"inspect queue nothing\r\n") == b"-NOT-FOUND"
         client.wait_for_clients(1)
         with server.connect() as later:

@@ -84,7 +84,7 @@ def test_settings_come_from_flags_environment_and_file(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use(server: ServerProcess) -> None:
-    host, port = server.address
+    host, port = server.tcp_address
     ended = run_server("--port", str(port))
     assert ended.returncode == 1
     assert ended.stderr.endswith(f"workq-server: cannot listen on {host}:{port}: Address already in use\n")

@@ -64,7 +64,7 @@ PROGRAMS = [["nc"], ["nc", "-C"], ["telnet"]]
 def start(program: list[str], server: ServerProcess) -> Terminal:
     if shutil.which(program[0]) is None:
         pytest.skip(f"{program[0]} is not installed")
-    host, port = server.address
+    host, port = server.tcp_address
     terminal = Terminal([*program, str(host), str(port)])
     if program[0] == "telnet":
         terminal.skip_to("Escape character")
@@ -105,7 +105,7 @@ def test_a_file_sent_with_nc(server: ServerProcess) -> None:
     """`nc -N` closes its side at the end of the file; all replies come, then the end."""
     if shutil.which("nc") is None:
         pytest.skip("nc is not installed")
-    host, port = server.address
+    host, port = server.tcp_address
     requests = f"add {ID} file 5000 60000 5\nworld\nlease file 0\ncomplete {ID} 2\nok\nresult {ID} 0\ndelete {ID}\n"
     sent = subprocess.run(
         ["nc", "-N", str(host), str(port)], input=requests.encode(), capture_output=True, timeout=PATIENCE_S
