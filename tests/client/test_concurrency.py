@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import socket
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -111,6 +113,27 @@ async def test_closing_ends_the_calls_under_way(url: str, queue: str) -> None:
     await client.close()
     with pytest.raises(workq.ClientError, match="the client is closed"):
         await asyncio.wait_for(lease, 10)
+
+
+async def test_closing_does_not_wait_for_a_server_that_has_stopped_reading() -> None:
+    stopped, over = threading.Event(), threading.Event()
+
+    def stop_sending(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.shutdown(socket.SHUT_WR)
+        stopped.set()
+        over.wait(20)
+
+    with FakeServer(stop_sending) as server:
+        try:
+            client = workq.AsyncClient(server.url, retry_for=0)
+            adding = [asyncio.create_task(client.add("q", bytes(2**20))) for _ in range(20)]
+            done = await asyncio.wait_for(asyncio.gather(*adding, return_exceptions=True), 20)
+            assert {type(each) for each in done} == {workq.ConnectionLost}
+            await asyncio.wait_for(client.close(), 20)
+            assert stopped.is_set()
+        finally:
+            over.set()
 
 
 async def test_all_calls_of_a_broken_connection_are_told() -> None:

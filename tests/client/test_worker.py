@@ -93,6 +93,18 @@ async def test_a_function_that_exits_fails_its_job_and_the_worker_goes_on(
             assert (await client.run(queue, timeout=20)).error == "SystemExit: 3"
 
 
+async def test_a_plain_function_may_raise_anything(url: str, client: workq.AsyncClient, queue: str) -> None:
+    worker = workq.Worker(url)
+
+    @worker.job(queue)
+    def cancel(_: bytes) -> None:
+        raise asyncio.CancelledError("from a loop of its own")
+
+    async with working(worker):
+        for _ in range(2):
+            assert (await client.run(queue, timeout=20)).error == "CancelledError: from a loop of its own"
+
+
 async def test_a_function_knows_its_job(
     url: str, client: workq.AsyncClient, queue: str, add_function: Callable[..., None]
 ) -> None:

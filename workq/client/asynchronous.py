@@ -16,7 +16,7 @@ from workq.client.retry import Broken
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Connections for calls that wait on the server; more calls wait for one of these. A server allows a process about 1000.
+# Connections for calls that wait on the server. Many more could meet the limit of open files, on either side.
 DEFAULT_POOL_SIZE: Final = 100
 
 

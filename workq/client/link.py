@@ -96,7 +96,7 @@ class Link(asyncio.Protocol):
             self.abort(str(error))
 
     def eof_received(self) -> None:
-        self.is_broken = True
+        self.abort(self._reason)  # a plain close would wait for a server that may not read any more
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None:

@@ -109,14 +109,14 @@ class Function:
         """Call a plain function."""
         try:
             return self._outcome(self.call(self._enter(job)))
-        except (Exception, SystemExit) as error:  # a function that wants to exit ends itself, not the worker
+        except BaseException as error:  # whatever it is, it must not end the thread or the process of the slot
             return _failure(error)
 
     async def perform_async(self, job: Job) -> Outcome:
         """Await an `async` function."""
         try:
             return self._outcome(await self.call(self._enter(job)))
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # a function that wants to exit ends itself, not the worker
             return _failure(error)
 
     def _enter(self, job: Job) -> Any:

@@ -152,8 +152,7 @@ class Worker:
         finally:
             self._stopping = self._loop = None
             self._stop_wanted = False
-            for crew in crews:
-                await crew.close()
+            await asyncio.gather(*[crew.close() for crew in crews])
             await client.close()
             log.info("%s: worker stopped", address)
 
@@ -194,7 +193,7 @@ class Worker:
             yield
         finally:
             for each, handler in before.items():
-                signal.signal(each, handler)
+                signal.signal(each, handler or signal.SIG_DFL)
 
 
 class _Crew:
