@@ -5,10 +5,8 @@ from typing import TypeAlias
 
 from workq import commands as c
 from workq.engine import Engine
-from workq.engine.events import Event
 from workq.engine.job import LEASED, SCHEDULED
 from workq.engine.state import State
-from workq.log.records import Decoder, encode
 from workq.replies import Reply
 from workq.values import JobSpec
 
@@ -93,12 +91,3 @@ class Story:
 
 def _unheard(reply: Reply) -> None:
     """What waiters are told is none of the log's business."""
-
-
-def replayed(events: list[Event]) -> State:
-    """The state that `events` lead to, when they come from their bytes."""
-    state = State(START_MS)
-    decoder = Decoder()
-    for event in events:
-        decoder.decode(encode([event])[8:]).apply(state)
-    return state

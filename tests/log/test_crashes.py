@@ -14,7 +14,8 @@ from random import Random
 
 import pytest
 
-from tests.log.disks import Note, QuickFiles, RecordingFiles, cut_power, kill_process
+from tests.log.disks import Note, RecordingFiles, cut_power, kill_process
+from tests.log.logs import SEGMENT_SIZE, quietly, reopened
 from tests.log.states import START_MS, Snapshot, Story, snapshot
 from workq.commit import GroupCommit, SyncPolicy
 from workq.engine import Engine
@@ -25,21 +26,9 @@ from workq.log.records import FRAME, Decoder, encode
 from workq.log.replay import replay
 from workq.replies import Unavailable
 
-SEGMENT_SIZE = 4096
 # More on request.
 STORIES = int(os.environ.get("WORKQ_TEST_STORIES", 1))
 SEED = int(os.environ.get("WORKQ_TEST_SEED", 0)) or random.SystemRandom().getrandbits(32)
-
-
-def quietly(done: int, total: int) -> None:
-    """No progress report."""
-
-
-def reopened(directory: Path, now_ms: int = START_MS) -> State:
-    """The state after the log in `directory` was opened for use, and closed in good order."""
-    state = State(now_ms)
-    open_files(QuickFiles(directory), SEGMENT_SIZE, state, quietly).close()
-    return state
 
 
 class Waiting:

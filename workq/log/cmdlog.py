@@ -277,8 +277,7 @@ class _Reader:
             spec = self._specs[key] = JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails)
         self.jobs[job_id] = _OldJob(job_id, spec, payload, created_ns, scheduled_ns)
         for time_ns, early in self._early.pop(job_id, ()):
-            if time_ns >= created_ns:
-                self.take(time_ns, early)
+            self.take(time_ns, early)
 
     def _change(self, time_ns: int, kind: int, job_id: bytes, payload: bytes, cursor: _Cursor) -> None:
         job = self.jobs.get(job_id)
@@ -288,7 +287,7 @@ class _Reader:
                 self._early.pop(job_id, None)  # so end foreground jobs, which were never added
             else:
                 self._early.setdefault(job_id, []).append((time_ns, payload))
-        elif time_ns < job.created_ns:
+        elif at_ms < job.created_ns // 1_000_000:  # within a millisecond its clocks disagree with themselves
             return
         elif kind in (_DELETE, _EXPIRE):
             del self.jobs[job_id]

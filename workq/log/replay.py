@@ -188,11 +188,10 @@ class _Replay:
     def _run_segment(self, index: int, done: int) -> bool:
         """Replay one segment. False if the log ends in it, although there are more."""
         segment = self._segments[index]
-        following = self._segments[index + 1] if index + 1 < len(self._segments) else None
         if segment.header is None or segment.header.history != self._history:
             self._stop(index, segment.number, 0, segment.problem or "it belongs to another log")
             return False
-        end = following.header.previous_end if following is not None and following.header is not None else None
+        end = self._end_told_by_next(index)
         fd = self._files.open(segment.name)
         try:
             records = Records(self._files, fd, segment.size if end is None else min(end, segment.size))
@@ -208,6 +207,16 @@ class _Replay:
         if bad:
             self._stop(index, segment.number, records.end, "the CRC or the length of a record is wrong")
         return not bad
+
+    def _end_told_by_next(self, index: int) -> int | None:
+        """Where the segment after that at `index` says that it ends; None if there is none that could know."""
+        if index + 1 == len(self._segments):
+            return None
+        following = self._segments[index + 1]
+        header = following.header
+        if header is None or header.history != self._history or following.number != self._segments[index].number + 1:
+            return None
+        return header.previous_end
 
     def _apply(self, segment: Segment, records: Records, done: int) -> None:
         apply = self._applier.apply

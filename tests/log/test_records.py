@@ -1,0 +1,161 @@
+"""Events survive the way into bytes and back; what a command appends stays within the bounds that room is taken for."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.log.states import START_MS, Story
+from workq.engine import Engine
+from workq.engine.events import (
+    Added,
+    Carried,
+    Completed,
+    Counters,
+    Deleted,
+    Due,
+    Event,
+    Exhausted,
+    Expired,
+    Failed,
+    FailedOnce,
+    Leased,
+    Returned,
+)
+from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Job
+from workq.log.records import (
+    COMMAND_BYTES,
+    FRAME,
+    JOB_OVERHEAD,
+    MAX_BODY,
+    STEP_BYTES,
+    TYPE_NAMES,
+    BadRecord,
+    Decoder,
+    base,
+    encode,
+)
+from workq.values import MAX_ATTEMPTS, MAX_FAILS, MIB, PRIORITY, TTL, TTR, JobSpec
+
+ids = st.binary(min_size=16, max_size=16)
+times = st.integers(-(2**62), 2**62)
+blobs = st.binary(max_size=200)
+specs = st.builds(
+    JobSpec,
+    st.from_regex(rb"[A-Za-z0-9_.\-]{1,255}", fullmatch=True),
+    st.integers(TTR.lowest, TTR.highest),
+    st.integers(TTL.lowest, TTL.highest),
+    st.integers(PRIORITY.lowest, PRIORITY.highest),
+    st.integers(0, MAX_ATTEMPTS.highest),
+    st.integers(0, MAX_FAILS.highest),
+)
+jobs = st.builds(Job, ids, specs, blobs, times, times, st.integers(0, 2**63))
+
+
+@st.composite
+def lived(draw: st.DrawFn) -> Job:
+    """A job in the midst of its life."""
+    job = draw(jobs)
+    job.state = draw(st.sampled_from((SCHEDULED, READY, LEASED, COMPLETED, FAILED)))
+    job.attempts = draw(st.integers(0, 2**32 - 1))
+    job.fails = draw(st.integers(0, 2**32 - 1))
+    job.deadline_ms = draw(times)
+    if job.state in (COMPLETED, FAILED):
+        job.result = draw(blobs)
+    return job
+
+
+events = st.one_of(
+    st.builds(Added, jobs),
+    st.builds(Carried, lived()),
+    st.builds(Leased, ids, times),
+    st.builds(Completed, ids, blobs, times),
+    st.builds(Failed, ids, blobs, times),
+    st.builds(Exhausted, ids, times),
+    st.builds(Counters, st.integers(0, 2**63), st.integers(0, 2**63)),
+    *[st.builds(event, ids) for event in (Due, Returned, FailedOnce, Deleted, Expired)],
+)
+
+
+def told(event: Event) -> object:
+    """All that an event says."""
+    if not isinstance(event, Added | Carried):
+        return event
+    return type(event), event.job_id, [getattr(event.job, name) for name in Job.__slots__ if name != "queue"]
+
+
+@given(events)
+def test_an_event_comes_back_from_its_bytes(event: Event) -> None:
+    assert told(Decoder().decode(encode([event])[FRAME.size :])) == told(event)
+
+
+@given(st.lists(events, max_size=5))
+def test_records_stand_one_after_the_other(batch: list[Event]) -> None:
+    assert encode(batch) == b"".join([encode([event]) for event in batch])
+
+
+@given(lived())
+def test_a_carried_job_takes_the_space_that_compaction_counts(job: Job) -> None:
+    assert len(encode([Carried(job)])) == JOB_OVERHEAD + job.size()
+
+
+@given(jobs)
+def test_whole_jobs_are_told_from_other_records(job: Job) -> None:
+    assert base(encode([Added(job)])[FRAME.size :]) == (job.job_id, job.seq)
+    assert base(encode([Carried(job)])[FRAME.size :]) == (job.job_id, job.seq)
+    assert base(encode([Deleted(job.job_id)])[FRAME.size :]) is None
+
+
+def test_jobs_with_the_same_spec_share_it() -> None:
+    decoder = Decoder()
+    spec = JobSpec(b"mail", 1000, 60_000)
+    decoded = [decoder.decode(encode([Added(Job(bytes([n]) * 16, spec, b"", 0, 0, n))])[8:]) for n in (1, 2)]
+    first, second = [event.job.spec for event in decoded if isinstance(event, Added)]
+    assert first == spec
+    assert first is second
+
+
+def test_the_largest_job_fits_into_a_record() -> None:
+    job = Job(bytes(16), JobSpec(b"x" * 255, 1, 1), bytes(MIB), 0, 0, 1)
+    job.state = COMPLETED
+    job.result = bytes(MIB)
+    assert len(encode([Carried(job)])) - FRAME.size == MAX_BODY
+
+
+@pytest.mark.parametrize("kind", [0, max(TYPE_NAMES) + 1, 255])
+def test_an_unknown_type_is_refused(kind: int) -> None:
+    with pytest.raises(BadRecord, match=f"no record of type {kind}"):
+        Decoder().decode(bytes([kind]) + bytes(16))
+
+
+def test_a_body_that_is_too_short_is_refused() -> None:
+    body = encode([Leased(bytes(16), 5)])[FRAME.size :]
+    for length in range(1, len(body)):
+        with pytest.raises(BadRecord):
+            Decoder().decode(body[:length])
+
+
+def test_values_out_of_range_are_refused() -> None:
+    body = bytearray(encode([Added(Job(bytes(16), JobSpec(b"mail", 1, 1), b"", 0, 0, 1))])[FRAME.size :])
+    body[41:45] = bytes(4)  # the TTR
+    with pytest.raises(BadRecord, match="Invalid TTR: '0'"):
+        Decoder().decode(bytes(body))
+
+
+def test_commands_and_time_append_no_more_than_is_taken_for_them() -> None:
+    random = Random(4)
+    engine = Engine(START_MS)
+    story = Story(engine, random)
+    for _ in range(3000):
+        command = story.command()
+        engine.tick(story.now_ms)
+        engine.events.clear()
+        engine.execute(command, story.now_ms, lambda reply: None)
+        assert len(encode(engine.events)) <= COMMAND_BYTES + command.payload_size()
+        engine.events.clear()
+        story.now_ms += random.choice((0, 1, 40))
+        steps = 2 * len(engine.state.jobs)
+        engine.tick(story.now_ms)
+        assert len(encode(engine.events)) <= steps * STEP_BYTES
+        engine.events.clear()

@@ -1,0 +1,223 @@
+"""A log is read back whole, cut off where a crash tore it, and refused where it is damaged."""
+
+import os
+import re
+import shutil
+import zlib
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.log.disks import segment_files
+from tests.log.logs import SEGMENT_SIZE, opened, quietly, reopened, written
+from tests.log.states import START_MS, snapshot
+from workq.engine.events import Completed, Counters, Deleted, Leased
+from workq.engine.state import State
+from workq.log import LogError
+from workq.log.errors import Damage, DirectoryInUse, UnknownFormat
+from workq.log.files import Files
+from workq.log.records import encode
+from workq.log.replay import replay
+from workq.log.segments import HEADER_SIZE, Header
+
+TURNS = 60
+
+
+def read(directory: Path) -> State:
+    state = State(START_MS)
+    replay(Files(directory), state, quietly)
+    return state
+
+
+@pytest.fixture
+def random(request: pytest.FixtureRequest) -> Random:
+    return Random(request.node.name)
+
+
+class TestGoodEnd:
+    def test_a_log_gives_back_the_state_that_was_told_to_it(self, tmp_path: Path, random: Random) -> None:
+        log, snapshots = written(tmp_path, random, TURNS)
+        log.close()
+        assert len(segment_files(tmp_path)) > 2
+        assert snapshot(reopened(tmp_path)) == snapshots[-1]
+
+    def test_without_a_close_it_does_so_too(self, tmp_path: Path, random: Random) -> None:
+        log, snapshots = written(tmp_path, random, TURNS)
+        log.abandon()
+        assert snapshot(reopened(tmp_path)) == snapshots[-1]
+
+    def test_nothing_is_left_behind_the_end_of_a_log_that_was_closed(self, tmp_path: Path, random: Random) -> None:
+        log, _ = written(tmp_path, random, TURNS)
+        log.close()
+        for name in segment_files(tmp_path):
+            assert (tmp_path / name).stat().st_size < SEGMENT_SIZE + 2000
+
+    def test_progress_is_told_in_bytes(self, tmp_path: Path) -> None:
+        state = State(START_MS)
+        log = opened(tmp_path, state)
+        deletion = encode([Counters(1, 0)])
+        log.append(deletion * 40_000, b"")
+        log.close()
+        told: list[tuple[int, int]] = []
+        replay(Files(tmp_path), State(START_MS), lambda done, total: told.append((done, total)))
+        assert [total for _, total in told] == [told[0][1]] * 2
+        assert 0 < told[0][0] < told[1][0] < told[1][1]
+
+    def test_an_empty_directory_holds_no_log(self, tmp_path: Path) -> None:
+        assert replay(Files(tmp_path), State(START_MS), quietly) is None
+
+
+class TestTornEnd:
+    def test_cut_at_any_byte_of_the_last_segment(self, tmp_path: Path, random: Random) -> None:
+        log, snapshots = written(tmp_path, random, TURNS)
+        end = log.total_bytes - sum(log.ends.values())
+        log.abandon()
+        last = tmp_path / segment_files(tmp_path)[-1]
+        for length in reversed(range(end + 10)):
+            os.truncate(last, length)
+            now = snapshot(read(tmp_path))
+            if length >= end:
+                assert now == snapshots[-1]
+            while now != snapshots[-1]:  # never one that was already left behind
+                snapshots.pop()
+
+    def test_what_is_cut_off_is_said_once(
+        self, tmp_path: Path, random: Random, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log, _ = written(tmp_path, random, TURNS)
+        log.close()
+        last = tmp_path / segment_files(tmp_path)[-1]
+        end = last.stat().st_size
+        with last.open("ab") as file:
+            file.write(b"\x20\0\0\0torn")
+        before = snapshot(reopened(tmp_path))
+        assert [record.getMessage() for record in caplog.records] == [
+            f"the last 8 bytes of the log were not written to their end, from offset {end} in {last.name} on: cut off"
+        ]
+        assert snapshot(reopened(tmp_path)) == before
+        assert len(caplog.records) == 1
+
+    def test_old_bytes_do_not_come_back_behind_new_ones(self, tmp_path: Path) -> None:
+        opened(tmp_path, State(START_MS)).close()
+        segment = tmp_path / segment_files(tmp_path)[-1]
+        counters = encode([Counters(7, 3)])
+        torn = bytearray(counters)
+        torn[-1] ^= 1
+        segment.write_bytes(segment.read_bytes() + torn + encode([Counters(9, 99)]))
+        log = opened(tmp_path, State(START_MS))
+        log.append(counters[: len(torn)], b"")
+        log.abandon()
+        assert read(tmp_path).evicted_jobs == 3
+
+    def test_a_first_segment_without_a_whole_header_is_begun_again(self, tmp_path: Path) -> None:
+        for length in range(HEADER_SIZE):
+            opened(tmp_path, State(START_MS)).close()
+            os.truncate(tmp_path / "0000000001.seg", length)
+            assert not reopened(tmp_path).jobs
+            shutil.rmtree(tmp_path)
+            tmp_path.mkdir()
+
+
+class TestDamage:
+    def test_any_byte_changed_is_noticed_or_makes_no_difference(self, tmp_path: Path, random: Random) -> None:
+        log, snapshots = written(tmp_path, random, TURNS)
+        log.close()
+        tried = noticed = unnoticed = 0
+        for name in segment_files(tmp_path):
+            with (tmp_path / name).open("r+b", buffering=0) as file:
+                for offset, byte in enumerate(file.read()):
+                    os.pwrite(file.fileno(), bytes([byte ^ 1 << random.randrange(8)]), offset)
+                    try:
+                        state = read(tmp_path)
+                    except Damage as damage:
+                        noticed += damage.offset <= offset
+                    else:
+                        unnoticed += snapshot(state) == snapshots[-1]
+                    os.pwrite(file.fileno(), bytes([byte]), offset)
+                    tried += 1
+        assert noticed + unnoticed == tried > 5000
+        assert unnoticed < 100  # in what was written last: that all was durable
+
+    def test_the_message_names_file_offset_and_what_to_do(self, tmp_path: Path, random: Random) -> None:
+        log, _ = written(tmp_path, random, TURNS)
+        log.close()
+        path = tmp_path / "0000000002.seg"
+        whole = bytearray(path.read_bytes())
+        whole[1000] ^= 1
+        path.write_bytes(whole)
+        with pytest.raises(LogError) as raised:
+            opened(tmp_path, State(START_MS))
+        message = str(raised.value)
+        assert re.match(rf"{path} is damaged at offset (\d\d\d?|1000): ", message)
+        assert f"workq-log check {tmp_path}" in message
+        assert f"workq-log repair {tmp_path}" in message
+        assert "\n" not in message
+
+    def test_a_missing_segment(self, tmp_path: Path, random: Random) -> None:
+        log, _ = written(tmp_path, random, TURNS)
+        log.close()
+        names = segment_files(tmp_path)
+        for name in names[:-1]:  # nothing tells that there was a last one
+            (tmp_path / name).rename(tmp_path / "away")
+            with pytest.raises(Damage, match=f"{name} is damaged at offset 0: the file is missing"):
+                read(tmp_path)
+            (tmp_path / "away").rename(tmp_path / name)
+
+    def test_a_segment_under_another_name(self, tmp_path: Path, random: Random) -> None:
+        log, _ = written(tmp_path, random, TURNS)
+        log.close()
+        names = segment_files(tmp_path)
+        shutil.copy(tmp_path / names[0], tmp_path / names[1])
+        with pytest.raises(Damage, match=r"it was written as 0000000001\.seg"):
+            read(tmp_path)
+
+    def test_a_segment_of_another_log(self, tmp_path: Path, random: Random) -> None:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            log, _ = written(tmp_path / name, random, TURNS)
+            log.close()
+        shutil.copy(tmp_path / "two" / "0000000002.seg", tmp_path / "one" / "0000000002.seg")
+        with pytest.raises(Damage, match=r"0000000002\.seg is damaged at offset 0: it belongs to another log"):
+            read(tmp_path / "one")
+
+    @pytest.mark.parametrize(
+        ("event", "why"),
+        [
+            (Leased(b"x" * 16, 5), f"there is no job {(b'x' * 16).hex()}"),
+            (Deleted(b"x" * 16), f"there is no job {(b'x' * 16).hex()}"),
+            (Completed(b"x" * 16, b"", 5), f"there is no job {(b'x' * 16).hex()}"),
+        ],
+    )
+    def test_a_record_about_no_job(self, tmp_path: Path, event: Leased | Deleted | Completed, why: str) -> None:
+        log = opened(tmp_path, State(START_MS))
+        log.append(encode([event]), b"")
+        log.close()
+        with pytest.raises(Damage, match=why):
+            read(tmp_path)
+
+    def test_a_newer_format_is_neither_read_nor_changed(self, tmp_path: Path) -> None:
+        opened(tmp_path, State(START_MS)).close()
+        path = tmp_path / "0000000001.seg"
+        newer = bytearray(Header(b"h" * 8, 1, 1, 0).pack())
+        newer[8] = 2
+        newer[-4:] = zlib.crc32(newer[:-4]).to_bytes(4, "little")
+        path.write_bytes(newer)
+        with pytest.raises(UnknownFormat, match=r"0000000001\.seg is of version 2 .* reads version 1"):
+            opened(tmp_path, State(START_MS))
+        assert path.read_bytes() == newer
+
+
+class TestDirectory:
+    def test_it_is_locked_against_a_second_server(self, tmp_path: Path) -> None:
+        log = opened(tmp_path, State(START_MS))
+        with pytest.raises(DirectoryInUse, match="is in use by another server"):
+            opened(tmp_path, State(START_MS))
+        log.close()
+        opened(tmp_path, State(START_MS)).close()
+
+    def test_a_log_of_the_old_server_is_not_touched(self, tmp_path: Path) -> None:
+        (tmp_path / "000000001.log").write_bytes(b"wqwq\0\0\0\1")
+        with pytest.raises(UnknownFormat, match=f"workq-log import {tmp_path} NEW"):
+            opened(tmp_path, State(START_MS))
+        assert not segment_files(tmp_path)
