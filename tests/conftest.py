@@ -1,10 +1,15 @@
-"""Fixtures for all tests."""
+"""What all tests share."""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.server import Dialogue, ServerProcess
+
+# A test must not fail because the machine is busy.
+settings.register_profile("workq", deadline=None)
+settings.load_profile("workq")
 
 
 @pytest.fixture(scope="module")
