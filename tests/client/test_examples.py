@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import uuid
@@ -18,6 +19,8 @@ from tests.server import ServerProcess
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 PATIENCE_S = 60
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="the example is a program for Node.js")
 
 
 @pytest.fixture
@@ -109,6 +112,7 @@ def test_thumbnails(environment: dict[str, str], tmp_path: Path) -> None:
     assert b"this is not a PPM image with 8 bits a colour" in done.stderr
 
 
+@needs_node
 def test_the_node_client(server: ServerProcess, environment: dict[str, str]) -> None:
     assert printed_command("client.mjs") == "node examples/client.mjs [PORT [HOST]]"
     assert isinstance(server.address, tuple)
@@ -124,6 +128,7 @@ def test_the_node_client(server: ServerProcess, environment: dict[str, str]) -> 
     assert lines[5:] == ["NOT-FOUND"]
 
 
+@needs_node
 def test_the_node_client_tells_what_is_wrong(environment: dict[str, str]) -> None:
     done = run("node examples/client.mjs 1", environment)
     assert done.returncode == 1
@@ -131,6 +136,7 @@ def test_the_node_client_tells_what_is_wrong(environment: dict[str, str]) -> Non
     assert b"ECONNREFUSED" in done.stderr
 
 
+@needs_node
 def test_the_node_client_as_a_module(server: ServerProcess, environment: dict[str, str]) -> None:
     """Many calls at a time, and replies that come in many pieces."""
     assert isinstance(server.address, tuple)
@@ -153,6 +159,7 @@ def test_the_node_client_as_a_module(server: ServerProcess, environment: dict[st
     assert json.loads(done.stdout) == {"unique": 50, "intact": True}
 
 
+@needs_node
 def test_the_node_client_repeats_an_add_whose_answer_was_lost(
     server: ServerProcess, environment: dict[str, str]
 ) -> None:
