@@ -95,6 +95,7 @@ class GroupCommit:
         self._flying: _Batch | None = None  # being written and synced in the thread
         self._syncing = False  # in the thread, what was written before
         self._trim = 0  # the segment that goes with the next sync
+        self._reserve = log.step // 2  # bytes for time, which may make room again, and not for commands
         self._left = log.room  # bytes that may still be decided upon
         self._claimed = 0  # bytes that the commands since the last turn may need at most
         self._refusal: Unavailable | None = None
@@ -108,7 +109,7 @@ class GroupCommit:
     def admit(self, payload_size: int) -> Unavailable | None:
         """Make sure that what a command does can be written; otherwise return what to answer."""
         size = COMMAND_BYTES + payload_size
-        if self._refusal is None and (size <= self._left or self._take_room(size)):
+        if self._refusal is None and (size <= self._left - self._reserve or self._take_room(size)):
             self._left -= size
             self._claimed += size
             return None
@@ -133,12 +134,16 @@ class GroupCommit:
         if self._flying is None:
             self._launch()
 
-    async def close(self) -> None:
-        """Write down what there is and close the log."""
-        self.end_turn()
+    async def drain(self) -> None:
+        """Return when nothing is being written or synced."""
         while self._flying is not None or self._syncing:
             self._landed.clear()
             await self._landed.wait()
+
+    async def close(self) -> None:
+        """Write down what there is and close the log."""
+        self.end_turn()
+        await self.drain()
         if self._recovery is not None:
             self._recovery.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -318,17 +323,17 @@ class GroupCommit:
         """`batch` may be lost, and what was decided since is ahead of the log: write the state afresh."""
         reason = _reason(error)
         if not self.is_broken:
-            logger.error("the command log cannot be written: %s; commands that change something are refused", reason)
+            logger.error("the command log has failed: %s; commands that change something are refused", reason)
             self.is_broken = True
             self._engine.held = True
             self._compaction.stop()
-            self._refusal = Unavailable(f"Nothing was changed: the command log cannot be written: {reason}")
+            self._refusal = Unavailable(f"Nothing was changed: the command log has failed: {reason}")
             self._recovery = self._loop.create_task(self._recover())
         self._engine.events.clear()
         later, self._collecting = self._collecting, _Batch()
         for holder in later.holders:
             holder.hold()
-        lost = Unavailable(f"It may have been done or not: the command log could not be written: {reason}")
+        lost = Unavailable(f"It may have been done or not: the command log has failed: {reason}")
         for holder in [*batch.holders, *later.holders]:
             holder.release(lost)
 
@@ -340,7 +345,7 @@ class GroupCommit:
                 await self._write_afresh()
             except Exception as error:  # whatever it is, the only way on is to try again
                 unforeseen = None if isinstance(error, OSError) else error
-                logger.warning("the command log still cannot be written: %s", _reason(error), exc_info=unforeseen)
+                logger.warning("the command log cannot be written afresh: %s", _reason(error), exc_info=unforeseen)
                 delay_s = min(max(2 * delay_s, _LEAST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS)
             else:
                 self.is_broken = False

@@ -39,10 +39,10 @@ class FileLog:
     def __init__(self, files: Files, segment_size: int, lock_fd: int) -> None:
         self.files = files
         self.segment_size = segment_size
+        self.step = max(_LEAST_STEP, min(segment_size // 8, _LARGEST_STEP))  # in which room is taken
         self.ends: dict[int, int] = {}  # of the segments before the head, in order: where their records end
         self.number = 0  # of the head
         self._history = os.urandom(8)
-        self._step = max(_LEAST_STEP, min(segment_size // 8, _LARGEST_STEP))
         self._lock_fd = lock_fd
         self._mutex = threading.Lock()
         self._fd = -1
@@ -84,7 +84,7 @@ class FileLog:
         self.files.truncate(self._fd, self._end)
         self.sync()
         with contextlib.suppress(OSError):  # a full disk is a matter for whoever wants to append
-            self.extend(self._step)
+            self.extend(self.step)
 
     def replace(self, numbers: list[int]) -> None:
         """Prepare for `begin_afresh` in place of the segments `numbers`, whatever is in them."""
@@ -108,7 +108,7 @@ class FileLog:
     def extend(self, size: int) -> int:
         """Take room for `size` bytes more, at least; return by how much `room` has grown."""
         with self._mutex:
-            taken = -(-size // self._step) * self._step
+            taken = -(-size // self.step) * self.step
             self.files.allocate(self._fd, self._allocated, taken)
             self._allocated += taken
             return taken
@@ -128,9 +128,9 @@ class FileLog:
             self._end += len(batch)
         if self._end >= self.segment_size:
             self._try_roll(restated)
-        elif self.room < self._step // 2:
+        elif self.room < self.step:
             with contextlib.suppress(OSError):  # whoever needs the room will see the error
-                self.extend(self._step)
+                self.extend(self.step)
 
     def sync(self, head: bool = True) -> None:
         """Return when all that was appended before the call is durable; without `head`, what is in older segments."""
@@ -249,7 +249,7 @@ class FileLog:
     def _create(self, number: int, oldest: int, restated: bytes, previous_end: int, room: int = 0) -> None:
         """Make `number` the head. After an error nothing has changed."""
         begin = Header(self._history, number, oldest, previous_end, self._afresh_from > 0).pack() + restated
-        allocated = len(begin) + max(room, self._step)
+        allocated = len(begin) + max(room, self.step)
         fd = self.files.create(segment_name(number))
         try:
             self.files.allocate(fd, 0, allocated)
