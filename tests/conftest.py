@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.server import Dialogue, ServerProcess
 
 # A test must not fail because the machine is busy.
-settings.register_profile("workq", deadline=None)
+settings.register_profile("workq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("workq")
 
 

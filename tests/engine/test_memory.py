@@ -43,7 +43,7 @@ def test_the_search_for_garbage_finds_some() -> None:
 
 @pytest.mark.usefixtures("no_collector")
 def test_when_all_is_over_there_is_no_garbage() -> None:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(histories(steps))
     def check(history: list[Step]) -> None:
         gc.collect()

@@ -64,7 +64,7 @@ class Twins(Life):
             self.live(c.InspectJob(job_id))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories(st.one_of(steps, steps, steps, looks)), starts, st.integers(0, 3))
 def test_the_engine_follows_the_model(history: list[Step], now_ms: int, seed: int) -> None:
     twins = Twins(now_ms, seed)
@@ -85,7 +85,7 @@ class Overdue(Life):
         self.tick(end_ms)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100)
 @given(histories(steps), starts)
 def test_work_left_for_the_next_tick_is_no_loose_end(history: list[Step], now_ms: int) -> None:
     life = Overdue(Engine(now_ms), now_ms)
@@ -96,7 +96,7 @@ def test_work_left_for_the_next_tick_is_no_loose_end(history: list[Step], now_ms
     assert snapshot(replayed(life.events, now_ms)) == snapshot(life.engine.state)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(histories(steps, longest=40), starts)
 def test_in_the_end_everybody_is_answered(history: list[Step], now_ms: int) -> None:
     """When time goes on and nobody comes, all waits end, and so do the jobs whose TTL is not endless."""

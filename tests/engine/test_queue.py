@@ -87,7 +87,7 @@ moves = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200)
 @given(histories(moves, longest=80))
 def test_a_level_keeps_its_jobs_in_order(history: list[tuple[str, int]]) -> None:
     levels = Levels()
@@ -98,7 +98,7 @@ def test_a_level_keeps_its_jobs_in_order(history: list[tuple[str, int]]) -> None
         levels.lease()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(moves, min_size=1, max_size=12), st.integers(5, 60))
 def test_dead_entries_of_a_level_are_bounded(history: list[tuple[str, int]], times: int) -> None:
     """However often jobs come and go, and whichever go: entries are at most a few per ready job, and a constant."""

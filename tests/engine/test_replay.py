@@ -39,7 +39,7 @@ def carry_all(life: Life) -> None:
     life.engine.events.clear()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(steps), starts, st.integers(0, 3))
 def test_the_same_history_gives_the_same_events_and_replies(history: list[Step], now_ms: int, seed: int) -> None:
     first, second = lived(history, now_ms, seed), lived(history, now_ms, seed)
@@ -48,14 +48,14 @@ def test_the_same_history_gives_the_same_events_and_replies(history: list[Step],
     assert snapshot(first.engine.state) == snapshot(second.engine.state)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(histories(steps), starts)
 def test_replayed_events_bring_the_state_back(history: list[Step], now_ms: int) -> None:
     life = lived(history, now_ms)
     assert snapshot(replayed(life.events, now_ms)) == snapshot(life.engine.state)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(steps), histories(steps), starts)
 def test_what_was_carried_makes_older_events_superfluous(before: list[Step], after: list[Step], now_ms: int) -> None:
     life = lived(before, now_ms)
@@ -68,7 +68,7 @@ def test_what_was_carried_makes_older_events_superfluous(before: list[Step], aft
     assert snapshot(replayed(life.events, now_ms)) == expected, "and changes nothing where they are still there"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(plain_steps), histories(plain_steps), starts)
 def test_after_a_restart_the_engine_goes_on_as_if_there_was_none(
     before: list[Step], after: list[Step], now_ms: int

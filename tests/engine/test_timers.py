@@ -90,7 +90,7 @@ moves = st.one_of(
 starts = st.sampled_from([0, 1, 255, 65_530, 2**32 - 3, 1_700_000_000_000])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200)
 @given(histories(st.one_of(moves, moves, st.tuples(st.just("set"), st.integers(-300, -1))), longest=80), starts)
 def test_nothing_is_early_late_or_lost(history: list[tuple[str, int]], now_ms: int) -> None:
     """Deadlines that have passed already, and those set while others fall due, are due at once."""
@@ -101,7 +101,7 @@ def test_nothing_is_early_late_or_lost(history: list[tuple[str, int]], now_ms: i
     alarms.drain()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(histories(moves, longest=80), starts)
 def test_the_earlier_deadline_comes_first(history: list[tuple[str, int]], now_ms: int) -> None:
     alarms = Alarms(now_ms)
@@ -111,7 +111,7 @@ def test_the_earlier_deadline_comes_first(history: list[tuple[str, int]], now_ms
     assert not alarms.past
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(histories(moves, longest=80), starts)
 def test_an_alarm_costs_a_bounded_number_of_steps(history: list[tuple[str, int]], now_ms: int) -> None:
     """Each is dealt into a finer slot at most seven times; with its slot's opening and itself that is ten steps."""

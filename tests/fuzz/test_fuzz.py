@@ -10,7 +10,7 @@ import pytest
 from fuzz.random_search import random_inputs, search
 from fuzz.targets import HERE, TARGETS, files, known_directories, load
 
-RUNS = 2000
+RUNS = 1000
 
 
 def known_inputs(target: str) -> list[bytes]:
