@@ -87,15 +87,16 @@ class ServerInfo(Reply):
 
 
 class QueueInfo(Record):
-    """Figures of one queue."""
+    """Figures of one queue: its jobs by state."""
 
-    __match_args__ = ("name", "ready_len", "scheduled_len")
+    __match_args__ = ("name", "ready_len", "scheduled_len", "leased_len")
     __slots__ = __match_args__
 
-    def __init__(self, name: bytes, ready_len: int, scheduled_len: int) -> None:
+    def __init__(self, name: bytes, ready_len: int, scheduled_len: int, leased_len: int) -> None:
         self.name = name
         self.ready_len = ready_len
         self.scheduled_len = scheduled_len
+        self.leased_len = leased_len
 
 
 class JobInfo(Record):

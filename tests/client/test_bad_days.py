@@ -70,7 +70,10 @@ def test_a_request_cut_off_has_an_unknown_outcome_and_its_id(connect: Connect) -
         (lambda client: client.add("q", id=ID), b"+OK\r\n"),
         (lambda client: client.lease("q"), b"+OK 1\r\n%b q 1000 2\r\nab\r\n" % ID.encode()),
         (lambda client: client.result(ID), b"+OK 1\r\n%b 1 2\r\nab\r\n" % ID.encode()),
-        (lambda client: client.inspect_queue("q"), b"+OK 1\r\nq 2\r\nready-len 1\r\nscheduled-len 0\r\n"),
+        (
+            lambda client: client.inspect_queue("q"),
+            b"+OK 1\r\nq 3\r\nready-len 1\r\nscheduled-len 0\r\nleased-len 0\r\n",
+        ),
         (lambda client: client.delete(ID), b"-CLIENT-ERROR no\r\n"),
     ],
 )

@@ -216,7 +216,7 @@ def test_ping_says_how_long_it_took(run: Run, url: str) -> None:
 
 def test_inspect_shows_tables(run: Run, queue: str) -> None:
     job_id = run("add", queue, "a\tb\x1b[31m" + "x" * 100).stdout.strip()
-    assert re.search(rf"^{queue} +1 +0$", run("inspect", "queues").stdout, re.M)
+    assert re.search(rf"^{queue} +1 +0 +0$", run("inspect", "queues").stdout, re.M)
     assert re.search(r"^ready +1\s*$", run("inspect", "queue", queue).stdout, re.M)
     assert re.search(r"^active clients +\d+\s*$", run("inspect", "server").stdout, re.M)
     listing = run("inspect", "jobs", queue).stdout
@@ -229,11 +229,12 @@ def test_inspect_shows_tables(run: Run, queue: str) -> None:
 def test_top_shows_queues_and_rates(run: Run, queue: str) -> None:
     run("add", queue)
     table = run("top", "--count", "1", "--interval", "0.1").stdout
-    assert re.search(rf"^{queue} +1 +0 +0 +0\s*$", table, re.M)
+    assert re.search(rf"^{queue} +1 +0 +0 +0 +0 +0\s*$", table, re.M)
     looks = [json.loads(line) for line in run("top", "--count", "2", "--interval", "0.1", "--json").stdout.splitlines()]
     assert len(looks) == 2
     (row,) = [row for row in looks[1] if row["name"] == queue]
-    assert row == {"name": queue, "ready": 1, "scheduled": 0, "ready_per_s": 0.0, "scheduled_per_s": 0.0}
+    numbers = {"ready": 1, "scheduled": 0, "leased": 0}
+    assert row == {"name": queue, **numbers, "ready_per_s": 0.0, "scheduled_per_s": 0.0, "leased_per_s": 0.0}
 
 
 def test_import_adds_a_job_per_line(run: Run, client: workq.Client, queue: str, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ async def test_concurrent_calls_share_one_connection(server: ServerProcess, url:
         before = (await client.inspect_server()).active_clients
         ids = await asyncio.gather(*[client.add(queue, str(number)) for number in range(500)])
         assert len(set(ids)) == 500
-        assert (await client.inspect_server()).active_clients == before
+        assert (await client.inspect_server()).active_clients <= before  # those of other tests may just be going
 
 
 async def test_each_call_gets_its_own_answer_or_error(url: str, queue: str) -> None:

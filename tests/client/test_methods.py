@@ -70,7 +70,7 @@ def test_a_scheduled_job_waits_for_its_time(connect: Connect, url: str, queue: s
     job_id = client.schedule(queue, b"later", at=at, priority=1)
     (info,) = client.inspect_scheduled_jobs(queue)
     assert (info.id, info.payload, info.scheduled) == (job_id, b"later", at)
-    assert client.inspect_queue(queue) == workq.QueueInfo(queue, ready=0, scheduled=1)
+    assert client.inspect_queue(queue) == workq.QueueInfo(queue, ready=0, scheduled=1, leased=0)
     with pytest.raises(workq.Timeout):
         client.lease(queue, timeout=0)
 
@@ -117,7 +117,7 @@ def test_listings_are_paged(connect: Connect, url: str, queue: str) -> None:
     ids = [client.add(queue, str(number)) for number in range(5)]
     assert [info.id for info in client.inspect_jobs(queue)] == ids
     assert [info.id for info in client.inspect_jobs(queue, cursor=1, limit=2)] == ids[1:3]
-    assert workq.QueueInfo(queue, 5, 0) in client.inspect_queues()
+    assert workq.QueueInfo(queue, 5, 0, 0) in client.inspect_queues()
     assert len(client.inspect_queues(limit=1)) == 1
 
 

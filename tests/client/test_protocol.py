@@ -71,9 +71,9 @@ REPLIES: list[tuple[c.Command, r.Reply]] = [
     (RESULT, r.JobResult(ID, True, AWKWARD)),
     (RESULT, r.JobResult(ID, False, b"")),
     (c.InspectServer(), r.ServerInfo(3, 4, 1_466_000_000_000)),
-    (c.InspectQueue(b"ping"), r.Queues([r.QueueInfo(b"ping", 1, 2)])),
+    (c.InspectQueue(b"ping"), r.Queues([r.QueueInfo(b"ping", 1, 2, 3)])),
     (c.InspectQueues(0, 100), r.Queues([])),
-    (c.InspectQueues(0, 100), r.Queues([r.QueueInfo(b"a", 1, 2), r.QueueInfo(b"b", 0, 4_000_000_000)])),
+    (c.InspectQueues(0, 100), r.Queues([r.QueueInfo(b"a", 1, 2, 3), r.QueueInfo(b"b", 0, 4_000_000_000, 0)])),
     (c.InspectJob(ID), r.Jobs([JOB])),
     (c.InspectJobs(b"ping", 0, 100), r.Jobs([JOB, SCHEDULED, JOB])),
 ]
@@ -127,7 +127,7 @@ def test_keys_that_a_newer_server_adds_are_passed_over() -> None:
     connection = Connection()
     connection.send(c.InspectQueue(b"ping"))
     connection.feed(b"+OK 1\r\nping 4\r\nready-len 1\r\npaused\r\nscheduled-len 2\r\nleased-len 3\r\n")
-    assert connection.next() == r.Queues([r.QueueInfo(b"ping", 1, 2)])
+    assert connection.next() == r.Queues([r.QueueInfo(b"ping", 1, 2, 3)])
 
 
 def test_a_payload_of_the_largest_size_arrives_in_small_pieces() -> None:

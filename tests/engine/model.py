@@ -264,7 +264,7 @@ class Model:
     # -- inspect -------------------------------------------------------------------------------------------------
 
     def _queue_info(self, name: bytes) -> r.QueueInfo:
-        return r.QueueInfo(name, len(self._in_state("ready", name)), len(self._in_state("scheduled", name)))
+        return r.QueueInfo(name, *[len(self._in_state(state, name)) for state in ("ready", "scheduled", "leased")])
 
     def _page(self, state: ModelState, name: bytes, cursor: int, limit: int) -> r.Reply:
         if name not in self.names:

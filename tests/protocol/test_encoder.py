@@ -48,8 +48,9 @@ SCHEDULED = r.JobInfo(bytes(15) + b"\1", b"q", 1, 2**64 - 1, b"", 0, 0, 0, 0, 0,
         ),
         (r.Queues([]), b"+OK 0\r\n"),
         (
-            r.Queues([r.QueueInfo(b"a", 1, 2), r.QueueInfo(b"b", 0, 0)]),
-            b"+OK 2\r\na 2\r\nready-len 1\r\nscheduled-len 2\r\nb 2\r\nready-len 0\r\nscheduled-len 0\r\n",
+            r.Queues([r.QueueInfo(b"a", 1, 2, 3), r.QueueInfo(b"b", 0, 0, 0)]),
+            b"+OK 2\r\na 3\r\nready-len 1\r\nscheduled-len 2\r\nleased-len 3\r\n"
+            b"b 3\r\nready-len 0\r\nscheduled-len 0\r\nleased-len 0\r\n",
         ),
         (r.Jobs([]), b"+OK 0\r\n"),
         (r.Jobs([JOB]), b"+OK 1\r\n%b 12\r\n%b" % (ID, JOB_TABLE)),

@@ -95,7 +95,7 @@ def test_a_jobs_whole_life_by_hand(server: ServerProcess, program: list[str]) ->
         one.type(f"schedule {ID} greet 5000 60000 2100-01-01T00:00:00Z 5", "later")
         one.expect("+OK")
         one.type("inspect queue greet")
-        one.expect("+OK 1", "greet 2", "ready-len 0", "scheduled-len 1")
+        one.expect("+OK 1", "greet 3", "ready-len 0", "scheduled-len 1", "leased-len 0")
         one.type(f"delete {ID}", "bye")
         one.expect("+OK")
         one.skip_to("-CLIENT-ERROR Unknown command: 'bye'")

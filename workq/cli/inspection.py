@@ -88,7 +88,7 @@ def queues(session: Session, cursor: int, limit: int) -> None:
     if session.json:
         print_json(found)
     else:
-        print_table(found, ("name", "ready", "scheduled"))
+        print_table(found, ("name", "ready", "scheduled", "leased"))
 
 
 @inspect.command()

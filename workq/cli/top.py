@@ -15,17 +15,20 @@ from workq.cli.output import console, print_json, table
 from workq.cli.session import Session, duration, shared_options
 
 _PAGE = 100
+COLUMNS = ("name", "ready", "scheduled", "leased", "ready_per_s", "scheduled_per_s", "leased_per_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A queue now, and how fast its length changes, in jobs per second."""
+    """A queue now, and how fast its numbers change, in jobs per second."""
 
     name: str
     ready: int
     scheduled: int
+    leased: int
     ready_per_s: float
     scheduled_per_s: float
+    leased_per_s: float
 
 
 class Sampler:
@@ -50,7 +53,9 @@ class Sampler:
             before = self._before.get(queue.name, queue)
             ready_per_s = round((queue.ready - before.ready) / elapsed_s, 1)
             scheduled_per_s = round((queue.scheduled - before.scheduled) / elapsed_s, 1)
-            rows.append(Row(queue.name, queue.ready, queue.scheduled, ready_per_s, scheduled_per_s))
+            leased_per_s = round((queue.leased - before.leased) / elapsed_s, 1)
+            rates = (ready_per_s, scheduled_per_s, leased_per_s)
+            rows.append(Row(queue.name, queue.ready, queue.scheduled, queue.leased, *rates))
         self._before = {queue.name: queue for queue in queues}
         self._looked_at = now
         return sorted(rows, key=lambda row: (-row.ready, row.name))
@@ -93,4 +98,4 @@ def _screen(url: str, sampler: Sampler) -> Group:
         rows = sampler.look()
     except workq.WorkqError as error:
         return Group(title, Text(str(error), style="red"))
-    return Group(title, table(rows, ("name", "ready", "scheduled", "ready_per_s", "scheduled_per_s")))
+    return Group(title, table(rows, COLUMNS))

@@ -150,7 +150,7 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """How many jobs of a queue are `ready` to be leased, and how many wait for their time (`scheduled`).
+    """How many jobs of a queue are `ready` to be leased, wait for their time (`scheduled`), and are `leased`.
 
     Raises nothing. Example::
 
@@ -160,11 +160,12 @@ class QueueInfo:
     name: str
     ready: int
     scheduled: int
+    leased: int
 
     @classmethod
     def of(cls, info: r.QueueInfo) -> "QueueInfo":
         """The public form of what the server told."""
-        return cls(info.name.decode(), info.ready_len, info.scheduled_len)
+        return cls(info.name.decode(), info.ready_len, info.scheduled_len, info.leased_len)
 
 
 @dataclass(frozen=True, slots=True)

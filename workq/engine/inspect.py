@@ -32,7 +32,7 @@ def answer(state: State, command: c.Command) -> Reply:
 
 
 def _queue_info(queue: Queue) -> QueueInfo:
-    return QueueInfo(queue.name, queue.counts[READY], queue.counts[SCHEDULED])
+    return QueueInfo(queue.name, queue.counts[READY], queue.counts[SCHEDULED], queue.counts[LEASED])
 
 
 def _job_info(job: Job) -> JobInfo:

@@ -255,8 +255,8 @@ class Connection:
         queues = []
         for _ in range(count):
             name, fields = yield from self._fields()
-            ready_len = _number(_field(fields, b"ready-len"))
-            queues.append(r.QueueInfo(check_name(name), ready_len, _number(_field(fields, b"scheduled-len"))))
+            lengths = [_number(_field(fields, key)) for key in (b"ready-len", b"scheduled-len", b"leased-len")]
+            queues.append(r.QueueInfo(check_name(name), *lengths))
         return r.Queues(queues)
 
     def _jobs(self, count: int) -> _Reading:

@@ -563,7 +563,11 @@ def _server_object(info: r.ServerInfo) -> _Object:
 
 
 def _queue_object(queue: r.QueueInfo) -> _Object:
-    return queue.name, [(b"ready-len", queue.ready_len), (b"scheduled-len", queue.scheduled_len)]
+    return queue.name, [
+        (b"ready-len", queue.ready_len),
+        (b"scheduled-len", queue.scheduled_len),
+        (b"leased-len", queue.leased_len),
+    ]
 
 
 def _job_object(job: r.JobInfo) -> _Object:
