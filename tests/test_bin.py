@@ -302,7 +302,7 @@ class TestMistakes:
 
 
 class TestTest:
-    ALL = ("ruff check", "ruff format --check", "mypy", "pytest")
+    ALL = ("ruff check", "ruff format --check", "mypy", "pytest -n auto", "pytest -n auto")  # pure and compiled
 
     def test_runs_every_check(self, checkout: Checkout):
         assert checkout.run("test")[0] == 0
@@ -317,7 +317,13 @@ class TestTest:
         checkout.break_program("pytest")
         status, _, err = checkout.run("test")
         assert status == 1
-        assert err.splitlines()[-1] == "failed: ruff check; ruff format --check; env WORKQ_PURE=1 python -m pytest"
+        failed = [
+            "ruff check",
+            "ruff format --check",
+            "env WORKQ_PURE=1 python -m pytest -n auto",
+            "python -m pytest -n auto",
+        ]
+        assert err.splitlines()[-1] == f"failed: {'; '.join(failed)}"
         assert checkout.calls()[2:] == list(self.ALL)
 
     def test_fails_when_pytest_with_arguments_fails(self, checkout: Checkout):

@@ -71,4 +71,4 @@ def test_each_command_it_installs_has_a_script_in_the_checkout(wheel: zipfile.Zi
     commands = set(entry_points["console_scripts"])
     assert commands == {"workq", "workq-log", "workq-server"}
     scripts = {path.name for path in (PROJECT / "bin").iterdir() if os.access(path, os.X_OK)}
-    assert scripts == commands | {"test"}
+    assert scripts == commands | {"bench", "test"}
