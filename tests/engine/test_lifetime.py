@@ -79,7 +79,7 @@ class TestTTL:
         driver.wait(100)
         assert [call.reply for call in calls] == [NOT_FOUND, NOT_FOUND]
 
-    def test_a_million_due_at_once_do_not_stop_the_world(self, driver: Driver) -> None:
+    def test_thousands_due_at_once_do_not_stop_the_world(self, driver: Driver) -> None:
         """One tick does a bounded part, and says when it wants to go on."""
         for number in range(5000):
             driver.add(number, ttl_ms=100)

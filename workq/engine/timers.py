@@ -23,8 +23,9 @@ _LEVELS: Final = 8  # of 8 bits: enough for any deadline below 2**64 ms
 class TimerWheel(Generic[Item]):
     """Items with deadlines in integer milliseconds.
 
-    `next_ms` is never later than the next deadline, and may be earlier: a deadline far away is approached in at most
-    seven wakings. It is `NEVER_MS` when nothing is set.
+    `next_ms` is never later than the next deadline that is ahead, and may be earlier: one far away is approached in at
+    most seven wakings, and the last one of a slot to be cancelled is still woken for. Then, with nothing set, it is
+    `NEVER_MS`.
     """
 
     __slots__ = ("next_ms", "_now_ms", "_levels", "_starts", "_open", "_open_items", "_open_level", "_deadline_of")
