@@ -118,7 +118,7 @@ TROUBLES = ({"sync"}, {"write"}, {"allocate"}, {"create"}, {"remove"}, {"sync_di
 
 
 @pytest.mark.parametrize(
-    "trouble", [set(), *TROUBLES, set.union(*TROUBLES)], ids=lambda trouble: "+".join(trouble) or "none"
+    "trouble", [set(), *TROUBLES, set.union(*TROUBLES)], ids=lambda trouble: "+".join(sorted(trouble)) or "none"
 )
 @pytest.mark.parametrize("policy", ["always", "interval", "os"])
 async def test_crash(policy: SyncPolicy, trouble: set[str], rng: Random, tmp_path: Path) -> None:
