@@ -12,6 +12,7 @@ change any more, and the whole state is written into the log afresh until that s
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, Protocol, TypeAlias
@@ -32,6 +33,9 @@ _PROBE_SECONDS: Final = 0.25
 # How long to wait before the state is written afresh once more.
 _LEAST_RETRY_SECONDS: Final = 0.1
 _LONGEST_RETRY_SECONDS: Final = 5.0
+# How long a batch waits for those who were in the last one, as a part of the time that one took.
+_GATHER_PART: Final = 0.5
+_LONGEST_GATHER_SECONDS: Final = 0.002
 # Jobs written afresh in one go.
 _SLICE: Final = 500
 # Compaction reads this many times the bytes that a turn appended, within bounds; and without traffic this often.
@@ -93,6 +97,8 @@ class GroupCommit:
         self._worker = ThreadPoolExecutor(1, "workq-log")
         self._collecting = _Batch()
         self._flying: _Batch | None = None  # being written and synced in the thread
+        self._launched_s = 0.0  # when it was launched
+        self._expected = 0  # holders worth waiting for before the next batch is launched
         self._syncing = False  # in the thread, what was written before
         self._trim = 0  # the segment that goes with the next sync
         self._reserve = log.step // 2  # bytes for time, which may make room again, and not for commands
@@ -131,7 +137,7 @@ class GroupCommit:
         if self.is_broken:
             return
         self._take_events()
-        if self._flying is None:
+        if self._flying is None and len(self._collecting.holders) >= self._expected:
             self._launch()
 
     async def drain(self) -> None:
@@ -142,6 +148,7 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Write down what there is and close the log."""
+        self._stop_gathering()
         self.end_turn()
         await self.drain()
         if self._recovery is not None:
@@ -171,6 +178,7 @@ class GroupCommit:
 
     def _launch(self) -> None:
         """Begin to write the batch that was collected. None is being written now."""
+        self._stop_gathering()
         if self._compaction.is_due():
             self._compact()
         if self.is_broken or not self._collecting.records:
@@ -182,6 +190,7 @@ class GroupCommit:
             holder.hold()
         if self._policy == "always":
             self._flying = batch
+            self._launched_s = time.monotonic()
             self._in_thread(lambda: self._write_and_sync(data, restated, batch.trim), self._on_landed)
             return
         try:
@@ -214,9 +223,23 @@ class GroupCommit:
         self._left = self._log.room - self._collecting.size - self._claimed
         if batch.trim:
             self._compaction.trimmed()
-        self.end_turn()  # before the replies, to keep the disk at work
+        # Those who are answered now will soon be back with their next commands. A batch that waits for them costs a part
+        # of a sync; one that does not makes them wait for a whole one.
+        self._expected = len(batch.holders) + len(self._collecting.holders)
+        took_s = time.monotonic() - self._launched_s
+        self._after("gather", min(took_s * _GATHER_PART, _LONGEST_GATHER_SECONDS), self._on_gathered)
         for holder in batch.holders:
             holder.release(None)
+
+    def _on_gathered(self) -> None:
+        self._expected = 0
+        self.end_turn()
+
+    def _stop_gathering(self) -> None:
+        self._expected = 0
+        timer = self._timers.pop("gather", None)
+        if timer is not None:
+            timer.cancel()
 
     def _sync(self) -> None:
         """Sync in the thread what was written; under `os` only what must be."""

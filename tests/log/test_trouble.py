@@ -191,6 +191,18 @@ class TestSlowDisk:
         replies = [await one.line() for _ in range(8)]
         assert replies == ["+OK", "-TIMEOUT", "+OK 1", f"{job_id} mail 60000 2", "hi", "+OK", "+OK 1", f"{job_id} 1 2"]
 
+    async def test_who_comes_back_does_not_wait_for_ever_for_those_of_the_last_batch(self, site: Site) -> None:
+        await site.start()
+        one, other, third = [await site.connect() for _ in range(3)]
+        site.stop_disk()
+        third.send(*add(new_id()))
+        await site.sync_begins()
+        for client in (one, other):
+            client.send(*add(new_id()))
+        site.files.may_sync.set()
+        assert [await client.line() for client in (one, other, third)] == ["+OK"] * 3
+        assert await one.ask(*add(new_id())) == "+OK"
+
     async def test_who_is_woken_waits_for_the_same_batch(self, site: Site) -> None:
         await site.start()
         producer, worker, asker, other = [await site.connect() for _ in range(4)]
