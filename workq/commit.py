@@ -223,8 +223,8 @@ class GroupCommit:
         self._left = self._log.room - self._collecting.size - self._claimed
         if batch.trim:
             self._compaction.trimmed()
-        # Those who are answered now will soon be back with their next commands. A batch that waits for them costs a part
-        # of a sync; one that does not makes them wait for a whole one.
+        # Those who are answered now will soon be back with their next commands. To wait for them costs a part of a
+        # sync; a batch without them makes them wait for a whole one.
         self._expected = len(batch.holders) + len(self._collecting.holders)
         took_s = time.monotonic() - self._launched_s
         self._after("gather", min(took_s * _GATHER_PART, _LONGEST_GATHER_SECONDS), self._on_gathered)
