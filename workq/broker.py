@@ -71,7 +71,7 @@ class Broker:
             commit.on_writable = self._on_writable
         self._turn_ms = 0  # the time of this turn; 0 between turns
         self._mark = 0  # how many events there were before the engine was called
-        self._behind = False  # there is more due than one tick could do
+        self._has_room = True  # in the log, for what time does to jobs
         self._awake: dict[Client, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = NEVER_MS
@@ -103,14 +103,13 @@ class Broker:
     def execute(self, command: Command, on_reply: OnReply) -> Reply | Waiter:
         """Execute `command`: see `Engine.execute`. Replies may leave at the end of the turn, not before (`wake`)."""
         now_ms = self._turn_ms or self._begin_turn()
-        self.changed = False
         if isinstance(command, InspectServer):
+            self.changed = False
             return ServerInfo(len(self._clients), self._engine.state.evicted_jobs, self._started_ms)
         commit = self._commit
         if commit is None:
             return self._engine.execute(command, now_ms, on_reply)
-        if self._behind and not commit.admit_tick():
-            self._engine.held = True
+        self.changed = False
         if command.changes:
             refusal = commit.admit(command.payload_size())
             if refusal is not None:
@@ -154,24 +153,31 @@ class Broker:
         now_ms = self._turn_ms = self._clock.now_ms()
         self._loop.call_soon(self._end_turn)
         engine = self._engine
-        commit = self._commit
-        if commit is not None:
-            engine.held = commit.is_broken
+        if self._commit is not None:
+            engine.held = self._commit.is_broken
+            self._has_room = True
         if engine.next_ms() <= now_ms:
-            if commit is not None and not commit.admit_tick():
-                engine.held = True
-            self._mark = len(engine.events)
-            engine.tick(now_ms)
-            self._behind = engine.next_ms() <= now_ms
+            if self._commit is None:
+                engine.tick(now_ms)
+            else:
+                self._tick_with_log(self._commit, now_ms)
         return now_ms
+
+    def _tick_with_log(self, commit: GroupCommit, now_ms: int) -> None:
+        engine = self._engine
+        job_steps = 0 if engine.held else commit.admit_steps()
+        self._has_room = job_steps > 0
+        self._mark = len(engine.events)
+        engine.tick(now_ms, job_steps)
+        engine.held = True  # until the next turn: `execute` must not let more happen than there is room for
 
     def _end_turn(self) -> None:
         self._turn_ms = 0
-        self._behind = False
         if self._commit is None:
             self._engine.events.clear()
         else:
             self._commit.end_turn()
+            self._engine.held = self._commit.is_broken or not self._has_room
         awake, self._awake = self._awake, {}
         for client in awake:
             client.end_turn()  # may execute commands, and so begin another turn

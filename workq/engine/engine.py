@@ -107,10 +107,15 @@ class Engine:
         if isinstance(waiter, RunWaiter) and waiter.job.state != LEASED:
             self._remove(waiter.job)
 
-    def tick(self, now_ms: int) -> None:
-        """Let what is due by `now_ms` happen, up to a bounded amount of work: `next_ms()` tells whether it was all."""
+    def tick(self, now_ms: int, job_steps: int = TICK_STEPS) -> None:
+        """Let what is due by `now_ms` happen, up to a bounded amount of work: `next_ms()` tells whether it was all.
+
+        A step that changes jobs makes two events at most; `job_steps` bounds their number.
+        """
+        if not self.held:
+            self._tick_jobs(now_ms, job_steps)
         # Waits go last, so that a job which becomes ready in the last millisecond of a wait still reaches the waiter.
-        steps = TICK_STEPS if self.held else self._tick_jobs(now_ms)
+        steps = TICK_STEPS
         while self._waits.next_ms <= now_ms and steps > 0:
             steps -= 1
             waiter = self._waits.step(now_ms)
@@ -172,7 +177,7 @@ class Engine:
     def _lease(self, command: c.Lease, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         names = command.names
         if len(names) == 1:
-            queue = self.state.queue(names[0])
+            queue = self.state.queues.get(names[0]) or self.state.queue(names[0])
             job = queue.first_ready()
             if job is not None:
                 return self._grant(job, now_ms)
@@ -199,7 +204,8 @@ class Engine:
         if job.result is not None:
             return DUPLICATE_RESULT
         self._commit(job, Completed(command.job_id, command.result, now_ms))
-        self._announce(job)
+        if self._watchers or job.spec.foreground:
+            self._announce(job)
         return OK
 
     def _fail(self, command: c.Fail, now_ms: int) -> Reply:
@@ -238,10 +244,8 @@ class Engine:
 
     # -- what happens by itself ----------------------------------------------------------------------------------
 
-    def _tick_jobs(self, now_ms: int) -> int:
-        """The part of `tick` that changes jobs; return the steps that are left."""
+    def _tick_jobs(self, now_ms: int, steps: int) -> None:
         # Expiries go first, so that nobody is handed a job whose life is over.
-        steps = TICK_STEPS
         expiries = self.state.expiries
         while expiries.next_ms <= now_ms and steps > 0:
             steps -= 1
@@ -259,7 +263,6 @@ class Engine:
             else:
                 self._commit(job, Due(job.job_id))
                 self._offer(job.queue, now_ms)
-        return steps
 
     def _expire(self, job: Job) -> None:
         self._commit(job, Expired(job.job_id))

@@ -63,7 +63,7 @@ class State:
             expires_ms = job.expires_ms()
             if expires_ms != NEVER_MS:
                 self.expiries.add(job, expires_ms)
-        job.queue = self.queue(spec.name)
+        job.queue = self.queues.get(spec.name) or self.queue(spec.name)
         self._enter(job, to, deadline_ms)
 
     def move(self, job: Job, to: int, deadline_ms: int = 0) -> None:
