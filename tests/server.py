@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Self, TypeAlias
 
 # How long anything may take that should happen at once. Only a failing test waits that long.
@@ -21,17 +22,25 @@ Address: TypeAlias = tuple[str, int] | str
 class ServerProcess:
     """A real server on a free port of its own, started with any flags; killed at the end of the `with` block.
 
+    `under` is a command that runs another one, such as `nice`.
+
     address    of its first listener: (host, port), or the path of a Unix socket
     addresses  of all its listeners
     """
 
-    def __init__(self, *flags: str, env: dict[str, str] | None = None, file_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        file_limit: int | None = None,
+        under: Sequence[str] = (),
+    ) -> None:
         listens = any([flag.startswith(("--listen", "--port")) for flag in flags])
         command = [sys.executable, "-m", "workq.server.main", *flags, *([] if listens else ["--port", "0"])]
         if file_limit is not None:
             command = ["sh", "-c", f'ulimit -n {file_limit}; exec "$@"', "sh", *command]
         self._process = subprocess.Popen(
-            command,
+            [*under, *command],
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

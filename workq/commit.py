@@ -121,10 +121,15 @@ class GroupCommit:
             return None
         return self._refusal
 
-    def admit_tick(self) -> bool:
-        """Make sure that what one `Engine.tick` does can be written."""
-        size = min(TICK_STEPS, 2 * len(self._engine.state.jobs)) * STEP_BYTES
-        return not self.is_broken and self._claim(size)
+    def admit_steps(self) -> int:
+        """Make sure that what so many steps of `Engine.tick` do can be written; 0 if there is no room for any."""
+        wanted = min(TICK_STEPS, 2 * len(self._engine.state.jobs) + 1)
+        if wanted * STEP_BYTES > self._left and self._refusal is None:
+            self._take_room(wanted * STEP_BYTES)
+        steps = min(wanted, self._left // STEP_BYTES)
+        self._left -= steps * STEP_BYTES
+        self._claimed += steps * STEP_BYTES
+        return steps
 
     def hold(self, holder: Holder) -> None:
         """Let `holder` wait: its replies depend on events of this turn."""
@@ -141,14 +146,18 @@ class GroupCommit:
             self._launch()
 
     async def drain(self) -> None:
-        """Return when nothing is being written or synced."""
-        while self._flying is not None or self._syncing:
-            self._landed.clear()
-            await self._landed.wait()
+        """Return when there is nothing to be written or synced."""
+        while True:
+            if self._flying is None and self._collecting.records and not self.is_broken:
+                self._launch()
+            elif self._flying is not None or self._syncing:
+                self._landed.clear()
+                await self._landed.wait()
+            else:
+                return
 
     async def close(self) -> None:
         """Write down what there is and close the log."""
-        self._stop_gathering()
         self.end_turn()
         await self.drain()
         if self._recovery is not None:

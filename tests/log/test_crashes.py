@@ -69,7 +69,7 @@ class Told:
                 self.files.broken = {rng.choice(sorted(trouble))}
             elif rng.random() < 0.3:
                 self.files.broken = set()
-            self.engine.held = commit.is_broken or not commit.admit_tick()
+            self.engine.held = commit.is_broken or commit.admit_steps() == 0
             for _ in range(rng.randrange(1, 6)):
                 if self.engine.held or commit.admit(300) is not None:
                     break

@@ -196,10 +196,10 @@ async def _serve(settings: Settings) -> None:
     addresses = await server.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    build = "compiled" if is_compiled() else "pure Python, not compiled"
-    log.info("workq-server %s (%s) is ready on %s", VERSION, build, ", ".join(addresses))
     if settings.data_dir is None:
         log.warning("jobs are kept in memory only and end with this process; --data-dir DIR keeps them on disk")
+    build = "compiled" if is_compiled() else "pure Python, not compiled"
+    log.info("workq-server %s (%s) is ready on %s", VERSION, build, ", ".join(addresses))
     await stop.wait()
     await server.stop()
     log.info("stopped")
