@@ -14,7 +14,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Final, Literal, Protocol, TypeAlias
 
 from workq.engine import Engine
@@ -72,6 +74,51 @@ class _Batch:
         self.size += len(records)
 
 
+class _DiskThread:
+    """Does what blocks, one thing after the other, and tells the event loop when it is done.
+
+    An executor from the standard library would do, at twice the price for each batch.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._todo: SimpleQueue[tuple[Callable[[], None], Callable[[Exception | None], None]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name="workq-log", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[], None], on_done: Callable[[Exception | None], None]) -> None:
+        """Have `work` done, and then `on_done` called in the event loop with what it raised."""
+        self._todo.put((work, on_done))
+
+    async def run(self, work: Callable[[], None]) -> None:
+        """Have `work` done, and wait for it."""
+        done = self._loop.create_future()
+
+        def on_done(error: Exception | None) -> None:
+            if not done.done():  # cancelled
+                done.set_result(error)
+
+        self.submit(work, on_done)
+        error = await done
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """End the thread when all is done."""
+        self._todo.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (item := self._todo.get()) is not None:
+            work, on_done = item
+            error: Exception | None = None
+            try:
+                work()
+            except Exception as raised:
+                error = raised
+            self._loop.call_soon_threadsafe(on_done, error)
+
+
 class GroupCommit:
     """Takes the events from `engine` to `log`. Use it from the loop's thread only.
 
@@ -94,7 +141,7 @@ class GroupCommit:
         self._loop = loop
         self.on_writable: Callable[[], None] = _nothing
         self._compaction = Compaction(log, engine)
-        self._worker = ThreadPoolExecutor(1, "workq-log")
+        self._disk = _DiskThread(loop)
         self._collecting = _Batch()
         self._flying: _Batch | None = None  # being written and synced in the thread
         self._launched_s = 0.0  # when it was launched
@@ -168,10 +215,10 @@ class GroupCommit:
             timer.cancel()
         self._compaction.stop()
         try:
-            await self._loop.run_in_executor(self._worker, self._log.abandon if self.is_broken else self._log.close)
+            await self._disk.run(self._log.abandon if self.is_broken else self._log.close)
         except OSError as error:
             logger.error("the end of the command log may not be on disk: %s", error.strerror)
-        self._worker.shutdown()
+        self._disk.stop()
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -194,13 +241,13 @@ class GroupCommit:
             return
         batch, self._collecting = self._collecting, _Batch()
         data = b"".join(batch.records)
-        restated = encode([self._engine.counters()])
+        restated = encode([self._engine.counters()]) if self._log.is_last_of_segment(data) else b""
         for holder in batch.holders:
             holder.hold()
         if self._policy == "always":
             self._flying = batch
             self._launched_s = time.monotonic()
-            self._in_thread(lambda: self._write_and_sync(data, restated, batch.trim), self._on_landed)
+            self._disk.submit(lambda: self._write_and_sync(data, restated, batch.trim), self._on_landed)
             return
         try:
             self._log.append(data, restated)
@@ -260,7 +307,7 @@ class GroupCommit:
         self._syncing = True
         trim, self._trim = self._trim, 0
         head = self._policy == "interval" or trim > 0
-        self._in_thread(lambda: self._sync_and_trim(head, trim), lambda error: self._on_synced(error, trim))
+        self._disk.submit(lambda: self._sync_and_trim(head, trim), lambda error: self._on_synced(error, trim))
 
     def _sync_and_trim(self, head: bool, trim: int) -> None:
         self._log.sync(head)
@@ -274,17 +321,6 @@ class GroupCommit:
             self._fail(_Batch(), error)
         elif trim:
             self._compaction.trimmed()
-
-    def _in_thread(self, work: Callable[[], None], on_done: Callable[[Exception | None], None]) -> None:
-        def run() -> None:
-            error: Exception | None = None
-            try:
-                work()
-            except Exception as raised:
-                error = raised
-            self._loop.call_soon_threadsafe(on_done, error)
-
-        self._worker.submit(run)
 
     def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
         """Have `call` called in `seconds`, unless that is going to happen already."""
@@ -392,11 +428,11 @@ class GroupCommit:
         log = self._log
         counters = encode([self._engine.counters()])
         jobs = list(self._engine.state.jobs.values())
-        await self._loop.run_in_executor(self._worker, log.begin_afresh, counters)
+        await self._disk.run(lambda: log.begin_afresh(counters))
         for start in range(0, len(jobs), _SLICE):
-            carried = [Carried(job) for job in jobs[start : start + _SLICE] if not job.spec.foreground]
-            await self._loop.run_in_executor(self._worker, log.append, encode(carried), counters)
-        await self._loop.run_in_executor(self._worker, log.finish_afresh, counters)
+            records = encode([Carried(job) for job in jobs[start : start + _SLICE] if not job.spec.foreground])
+            await self._disk.run(partial(log.append, records, counters))
+        await self._disk.run(lambda: log.finish_afresh(counters))
 
 
 def _nothing() -> None:

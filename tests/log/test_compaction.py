@@ -184,7 +184,7 @@ def test_without_room_nothing_is_carried(tmp_path: Path) -> None:
     spec = JobSpec(b"mail", 60_000, 10**9)
     for number in range(1, 60):
         engine.execute(c.Add(bytes([number]) * 16, spec, bytes(50)), START_MS, unheard)
-        log.append(encode(engine.events), b"")
+        log.append(encode(engine.events), encode([engine.counters()]))
         engine.events.clear()
     compaction = Compaction(log, engine)
     asked: list[int] = []

@@ -35,9 +35,11 @@ class Compaction:
         """Whether there is work."""
         if self._finished or self._number:
             return not self._finished
+        if not self._log.ends:
+            return False
         state = self._engine.state
         live_bytes = state.stored_bytes + len(state.jobs) * JOB_OVERHEAD
-        return bool(self._log.ends) and self._log.total_bytes > LIVE_FACTOR * live_bytes + self._log.segment_size
+        return self._log.total_bytes > LIVE_FACTOR * live_bytes + self._log.segment_size
 
     def step(self, budget: int, admit: Callable[[int], bool]) -> int:
         """Read on in the oldest segment and have the engine carry the jobs that live there, for about `budget` bytes.

@@ -116,8 +116,8 @@ class FileLog:
     def append(self, batch: bytes, restated: bytes) -> None:
         """Write records at the end.
 
-        `restated` are records that say what a segment has to begin with when `batch` has been applied; they are used
-        if this batch is the last of its segment.
+        `restated` are records that say what a segment has to begin with when `batch` has been applied; they are needed
+        only if this batch `is_last_of_segment`.
         """
         durable = self._durable
         if durable != self._marked and not self._afresh_from:
@@ -126,11 +126,15 @@ class FileLog:
         self.files.write(self._fd, batch, self._end)
         with self._mutex:
             self._end += len(batch)
-        if self._end >= self.segment_size:
+        if restated and self._end >= self.segment_size:
             self._try_roll(restated)
         elif self.room < self.step:
             with contextlib.suppress(OSError):  # whoever needs the room will see the error
                 self.extend(self.step)
+
+    def is_last_of_segment(self, batch: bytes) -> bool:
+        """Whether a new segment is due after `batch`."""
+        return self._end + SYNCED_BYTES + len(batch) >= self.segment_size
 
     def sync(self, head: bool = True) -> None:
         """Return when all that was appended before the call is durable; without `head`, what is in older segments."""
