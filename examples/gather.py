@@ -1,6 +1,6 @@
 """Fans out 1000 jobs and gathers their results, with a progress bar.
 
-    python examples/gather.py
+    .venv/bin/python examples/gather.py
 
 Here the worker is a task of the same program; more of them, elsewhere, would share the work.
 """

@@ -1,8 +1,8 @@
 """Schedules a reminder and shows it when its time has come.
 
-    python examples/reminder.py 'water the plants' 2
+    .venv/bin/python examples/reminder.py 'water the plants' 2
 
-The server keeps it meanwhile: `workq inspect scheduled-jobs remind` shows it, and any worker may do it.
+The server keeps it meanwhile: `bin/workq inspect scheduled-jobs remind` shows it, and any worker may do it.
 """
 
 import asyncio
@@ -32,4 +32,6 @@ async def main(what: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: reminder.py WHAT SECONDS")
     asyncio.run(main(sys.argv[1], float(sys.argv[2])))

@@ -1,6 +1,6 @@
 """Remote procedure calls: `run` hands a call to whichever worker is free, and waits for its answer.
 
-    python examples/rpc.py
+    .venv/bin/python examples/rpc.py
 
 Here the worker is a thread of the same program; any number of them may run, on any machine.
 """

@@ -1,10 +1,10 @@
 """A worker that makes thumbnails of PPM images, each in a process of its own, as work for the processor should be.
 
-    python examples/thumbnails.py
+    .venv/bin/python examples/thumbnails.py
 
 and in another terminal:
 
-    workq run thumbnail @photo.ppm > small.ppm
+    bin/workq run thumbnail @photo.ppm > small.ppm
 """
 
 import logging

@@ -44,8 +44,12 @@ def environment(server: ServerProcess, url: str, tmp_path: Path) -> dict[str, st
 
 
 def printed_command(name: str, line: int = 0) -> str:
-    """The command that the first lines of an example give: they are the first that are indented."""
-    return re.findall(r"^(?:#|//)? {3,4}(\S.*)$", (EXAMPLES / name).read_text(), re.M)[line]
+    """The command that the first lines of an example give: they are the first that are indented.
+
+    Python and workq are taken from the PATH, for the checkout may not have been set up.
+    """
+    command: str = re.findall(r"^(?:#|//)? {3,4}(\S.*)$", (EXAMPLES / name).read_text(), re.M)[line]
+    return re.sub(r"^(\.venv/)?bin/", "", command)
 
 
 def run(command: str, environment: dict[str, str], **options: object) -> "subprocess.CompletedProcess[bytes]":

@@ -211,7 +211,7 @@ class TestDamage:
 class TestDirectory:
     def test_it_is_locked_against_a_second_server(self, tmp_path: Path) -> None:
         log = opened(tmp_path, State(START_MS))
-        with pytest.raises(DirectoryInUse, match="is in use by another server"):
+        with pytest.raises(DirectoryInUse, match="is in use by a running server"):
             opened(tmp_path, State(START_MS))
         log.close()
         opened(tmp_path, State(START_MS)).close()

@@ -75,7 +75,7 @@ class TestStart:
     def test_a_directory_in_use(self, tmp_path: Path) -> None:
         with ServerProcess(f"--data-dir={tmp_path}"):
             error = start_that_fails(f"--data-dir={tmp_path}")
-        assert error == f"workq-server: {tmp_path} is in use by another server"
+        assert error == f"workq-server: {tmp_path} is in use by a running server"
 
     def test_a_file_in_its_place(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

@@ -260,7 +260,7 @@ def test_a_half_sent_command_is_not_waited_for_for_ever(own_server: ServerProces
         stop(own_server, client)
         worker.expect_end()
         assert own_server.wait() == 0
-    assert "closing 1 connections that did not finish their command in 5 s" in own_server.log()
+    assert "closing those that did not finish their command in 5 s: 1" in own_server.log()
 
 
 def test_a_second_signal_ends_it_at_once(own_server: ServerProcess) -> None:

@@ -103,6 +103,6 @@ class Files:
         except OSError as error:
             os.close(fd)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise DirectoryInUse(f"{self.directory} is in use by another server") from None
+                raise DirectoryInUse(f"{self.directory} is in use by a running server") from None
             raise
         return fd

@@ -74,7 +74,10 @@ def check(directory: Path) -> None:
     A log that is in use may be checked; its end, which is being written, is then left out.
     """
     state = State(0)
-    recovered = replay(Files(directory), state, _quietly)
+    try:
+        recovered = replay(Files(directory), state, _quietly)
+    except Damage as error:
+        raise LogError(f"{directory}/{error}; workq-log repair {directory} keeps what can be read") from None
     if recovered is None:
         raise LogError(f"there is no log in {directory}")
     torn = recovered.torn
@@ -127,10 +130,12 @@ def dump(directory: Path) -> None:
     """
     files = Files(directory)
     decoder = Decoder()
+    is_whole = True
     for number in segment_numbers(files.names()):
         segment = Segment(files, number)
         if segment.header is None:
             click.echo(f"{segment.name}: {segment.problem}", err=True)
+            is_whole = False
         fd = files.open(segment.name)
         records = Records(files, fd, segment.size)
         for offset, body in records:
@@ -138,8 +143,12 @@ def dump(directory: Path) -> None:
             click.echo(json.dumps(record | _description(decoder, body)))
         rest = last_written(files, fd, records.end, segment.size) - records.end
         if rest:
-            click.echo(f"{segment.name}: {rest} bytes from offset {records.end} on are not whole records", err=True)
+            say = f"{segment.name}: at offset {records.end}, {rest} bytes before the end, there is no whole record"
+            click.echo(f"{say}; workq-log repair may find more behind it", err=True)
+            is_whole = False
         files.close(fd)
+    if not is_whole:
+        raise click.exceptions.Exit(1)
 
 
 def _description(decoder: Decoder, body: bytes) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The `workq-server` command: settings in, a running server, an exit status out."""
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -81,7 +82,7 @@ class Server:
             await asyncio.wait_for(self._broker.wait_for_no_clients(), DRAIN_SECONDS)
         except TimeoutError:
             left = self._broker.clients()
-            log.warning("closing %d connections that did not finish their command in %g s", len(left), DRAIN_SECONDS)
+            log.warning("closing those that did not finish their command in %g s: %d", DRAIN_SECONDS, len(left))
             for client in left:
                 client.abort()
             await self._broker.wait_for_no_clients()
@@ -102,8 +103,9 @@ class Server:
 
     async def _listen_unix(self, path: Path) -> None:
         try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                _remove_if_dead(path)
+            if not stat.S_ISSOCK(os.stat(path).st_mode):
+                raise StartError(f"cannot listen on unix:{path}: a file that is not a socket is there")
+            _remove_if_dead(path)
         except FileNotFoundError:
             pass
         try:
@@ -135,10 +137,20 @@ def _open_log(directory: Path, segment_size: int, engine: Engine) -> FileLog:
     except LogError as error:
         raise StartError(str(error)) from None
     except OSError as error:
-        raise StartError(f"cannot use the data directory {directory}: {error.strerror}") from None
+        raise StartError(f"cannot use the data directory {directory}: {_directory_problem(error)}") from None
     jobs = len(engine.state.jobs)
-    log.info("%d jobs are in %s, read in %.1f s", jobs, directory, time.monotonic() - started)
+    log.info("%d jobs are in %s, read in %.1f s", jobs, directory.absolute(), time.monotonic() - started)
     return file_log
+
+
+def _directory_problem(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "it is not a directory"
+    if isinstance(error, FileNotFoundError):
+        return "the directory above it does not exist"
+    if error.errno == errno.ENOSPC:
+        return f"{error.strerror}; it takes up to 4 MiB ahead, less with a smaller --log-segment-size"
+    return error.strerror or str(error)
 
 
 def _remove_if_dead(path: Path) -> None:
