@@ -1,8 +1,8 @@
 """Group commit: the events of a loop turn go to the log together, and replies leave when their events are there.
 
-While the disk works on one batch, the next one collects. Under `always` a batch is written and synced in a thread, and
-only then are its clients released. Under `interval` and `os` it is written at the end of the turn, and synced in the
-thread once an interval, or when a segment is full.
+A batch is written in the event loop, which only hands it to the system, and synced in a thread. Under `always` its
+clients are released when it is synced, and the next batch collects meanwhile. Under `interval` and `os` they are
+released at once, and what was written is synced once an interval, or when a segment is full.
 
 The log is asked for room before a command is decided (`admit`): on a full disk commands are refused and nothing has
 changed. When writing fails nevertheless, memory is ahead of the log: what was being written counts as lost, nothing may
@@ -24,7 +24,7 @@ from workq.engine.engine import TICK_STEPS
 from workq.engine.events import Carried
 from workq.log.compaction import Compaction
 from workq.log.errors import Damage
-from workq.log.filelog import FileLog
+from workq.log.interface import Log
 from workq.log.records import COMMAND_BYTES, STEP_BYTES, encode, trimmed
 from workq.replies import Unavailable
 
@@ -83,8 +83,8 @@ class _DiskThread:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._todo: SimpleQueue[tuple[Callable[[], None], Callable[[Exception | None], None]] | None] = SimpleQueue()
-        self._thread = Thread(target=self._work, name="workq-log", daemon=True)
-        self._thread.start()
+        self._worker = Thread(target=self._work, name="workq-log", daemon=True)
+        self._worker.start()
 
     def submit(self, work: Callable[[], None], on_done: Callable[[Exception | None], None]) -> None:
         """Have `work` done, and then `on_done` called in the event loop with what it raised."""
@@ -106,7 +106,7 @@ class _DiskThread:
     def stop(self) -> None:
         """End the thread when all is done."""
         self._todo.put(None)
-        self._thread.join()
+        self._worker.join()
 
     def _work(self) -> None:
         while (item := self._todo.get()) is not None:
@@ -129,7 +129,7 @@ class GroupCommit:
     def __init__(
         self,
         engine: Engine,
-        log: FileLog,
+        log: Log,
         policy: SyncPolicy,
         interval_s: float,
         loop: asyncio.AbstractEventLoop,
@@ -244,17 +244,17 @@ class GroupCommit:
         restated = encode([self._engine.counters()]) if self._log.is_last_of_segment(data) else b""
         for holder in batch.holders:
             holder.hold()
-        if self._policy == "always":
-            self._flying = batch
-            self._launched_s = time.monotonic()
-            self._disk.submit(lambda: self._write_and_sync(data, restated, batch.trim), self._on_landed)
-            return
         try:
             self._log.append(data, restated)
-        except OSError as error:
+        except Exception as error:  # whatever it is, memory is ahead of the log now
             self._fail(batch, error)
             return
         self._left = self._log.room
+        if self._policy == "always":
+            self._flying = batch
+            self._launched_s = time.monotonic()
+            self._disk.submit(partial(self._sync_and_trim, True, batch.trim), self._on_landed)
+            return
         for holder in batch.holders:
             holder.release(None)
         self._trim = batch.trim or self._trim
@@ -263,12 +263,6 @@ class GroupCommit:
         elif self._policy == "interval":
             self._after("sync", self._interval_s, self._sync)
 
-    def _write_and_sync(self, data: bytes, restated: bytes, trim: int) -> None:
-        self._log.append(data, restated)
-        self._log.sync()
-        if trim:
-            self._log.trim(trim)
-
     def _on_landed(self, error: Exception | None) -> None:
         batch, self._flying = self._flying, None
         assert batch is not None
@@ -276,7 +270,6 @@ class GroupCommit:
         if error is not None:
             self._fail(batch, error)
             return
-        self._left = self._log.room - self._collecting.size - self._claimed
         if batch.trim:
             self._compaction.trimmed()
         # Those who are answered now will soon be back with their next commands. To wait for them costs a part of a
@@ -307,7 +300,7 @@ class GroupCommit:
         self._syncing = True
         trim, self._trim = self._trim, 0
         head = self._policy == "interval" or trim > 0
-        self._disk.submit(lambda: self._sync_and_trim(head, trim), lambda error: self._on_synced(error, trim))
+        self._disk.submit(partial(self._sync_and_trim, head, trim), lambda error: self._on_synced(error, trim))
 
     def _sync_and_trim(self, head: bool, trim: int) -> None:
         self._log.sync(head)
@@ -391,7 +384,8 @@ class GroupCommit:
         """`batch` may be lost, and what was decided since is ahead of the log: write the state afresh."""
         reason = _reason(error)
         if not self.is_broken:
-            logger.error("the command log has failed: %s; commands that change something are refused", reason)
+            text = "the command log has failed: %s; commands that change something are refused"
+            logger.error(text, reason, exc_info=_unforeseen(error))
             self.is_broken = True
             self._engine.held = True
             self._compaction.stop()
@@ -412,8 +406,8 @@ class GroupCommit:
             try:
                 await self._write_afresh()
             except Exception as error:  # whatever it is, the only way on is to try again
-                unforeseen = None if isinstance(error, OSError) else error
-                logger.warning("the command log cannot be written afresh: %s", _reason(error), exc_info=unforeseen)
+                text = "the command log cannot be written afresh: %s"
+                logger.warning(text, _reason(error), exc_info=_unforeseen(error))
                 delay_s = min(max(2 * delay_s, _LEAST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS)
             else:
                 self.is_broken = False
@@ -433,6 +427,11 @@ class GroupCommit:
             records = encode([Carried(job) for job in jobs[start : start + _SLICE] if not job.spec.foreground])
             await self._disk.run(partial(log.append, records, counters))
         await self._disk.run(lambda: log.finish_afresh(counters))
+
+
+def _unforeseen(error: Exception) -> Exception | None:
+    """`error` if it is a fault of the program, whose place has to be told."""
+    return None if isinstance(error, OSError | Damage) else error
 
 
 def _nothing() -> None:

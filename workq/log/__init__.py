@@ -2,5 +2,6 @@
 
 from workq.log.errors import LogError
 from workq.log.filelog import FileLog, open_log
+from workq.log.interface import Log
 
-__all__ = ["FileLog", "LogError", "open_log"]
+__all__ = ["FileLog", "Log", "LogError", "open_log"]

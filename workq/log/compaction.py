@@ -4,38 +4,33 @@ Segments go strictly in order. Long-lived jobs move to the head again and again,
 what the log grows by: there is always as much dead in the log as there is alive when it is begun.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Final
 
 from workq.engine import Engine
-from workq.log.errors import Damage
-from workq.log.filelog import FileLog
+from workq.log.interface import Log
 from workq.log.records import FRAME, JOB_OVERHEAD, base
-from workq.log.segments import Records, segment_name
 
 # Begin when the log is larger than this many times what lives in it, plus one segment.
 LIVE_FACTOR: Final = 2
-_CHUNK: Final = 65_536
 
 
 class Compaction:
     """Works off the oldest segment of `log` in small steps."""
 
-    def __init__(self, log: FileLog, engine: Engine) -> None:
+    def __init__(self, log: Log, engine: Engine) -> None:
         self._log = log
         self._engine = engine
-        self._number = 0  # the segment at work, 0 for none
-        self._fd = -1
-        self._records: Records | None = None
-        self._iterator: Iterator[tuple[int, bytes]] = iter(())
+        self._number = 0  # the segment at work
+        self._bodies: Generator[bytes, None, None] | None = None  # what is left of it, None without one
         self._held_back: bytes | None = None
         self._finished = False  # with a segment that is still there
 
     def is_due(self) -> bool:
         """Whether there is work."""
-        if self._finished or self._number:
+        if self._finished or self._bodies is not None:
             return not self._finished
-        if not self._log.ends:
+        if not self._log.oldest:
             return False
         state = self._engine.state
         live_bytes = state.stored_bytes + len(state.jobs) * JOB_OVERHEAD
@@ -49,17 +44,18 @@ class Compaction:
 
         Raises `Damage` and `OSError`; the log must then be written afresh.
         """
-        if not self._number:
-            self._open(next(iter(self._log.ends)))
+        if self._bodies is None:
+            self._number = self._log.oldest
+            self._bodies = self._log.read(self._number)
         jobs = self._engine.state.jobs
         while budget > 0:
-            body = self._held_back
+            body = self._held_back or next(self._bodies, None)
             if body is None:
-                _, body = next(self._iterator, (0, b""))
-                if not body:
-                    return self._finish()
-                budget -= FRAME.size + len(body)
+                self._bodies = None
+                self._finished = True
+                return self._number
             self._held_back = None
+            budget -= FRAME.size + len(body)
             found = base(body)
             if found is None:
                 continue
@@ -80,27 +76,8 @@ class Compaction:
 
     def stop(self) -> None:
         """Give up the segment at work."""
-        self._close()
+        if self._bodies is not None:
+            self._bodies.close()
+            self._bodies = None
+        self._held_back = None
         self._finished = False
-
-    def _close(self) -> None:
-        if self._number:
-            self._log.files.close(self._fd)
-            self._number = 0
-            self._held_back = None
-
-    def _open(self, number: int) -> None:
-        self._fd = self._log.files.open(segment_name(number))
-        self._log.files.prefetch(self._fd)
-        self._number = number
-        self._records = Records(self._log.files, self._fd, self._log.ends[number], chunk=_CHUNK)
-        self._iterator = iter(self._records)
-
-    def _finish(self) -> int:
-        number = self._number
-        self._close()
-        assert self._records is not None
-        if self._records.end < self._log.ends[number]:
-            raise Damage(segment_name(number), self._records.end, "the CRC or the length of a record is wrong")
-        self._finished = True
-        return number

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +21,13 @@ from workq.log.errors import Damage, LogError, UnknownFormat
 from workq.log.files import Files
 from workq.log.records import SYNCED_BYTES, synced
 from workq.log.replay import OnProgress, Recovered, Torn, replay
-from workq.log.segments import CHUNK_SIZE, Header, segment_name, segment_numbers
+from workq.log.segments import CHUNK_SIZE, Header, Records, segment_name, segment_numbers
 
 # Room is taken in steps of an eighth of a segment, within these bounds.
 _LEAST_STEP: Final = 4_096
 _LARGEST_STEP: Final = 4_194_304
+# Read at a time in the event loop: little, so that a slow disk does not stop it for long.
+_READ_SIZE: Final = 65_536
 
 logger = logging.getLogger("workq.log")
 
@@ -32,8 +35,8 @@ logger = logging.getLogger("workq.log")
 class FileLog:
     """A log that is open for appending.
 
-    Calls block for as long as the disk takes. They are made from one thread at a time, but for `extend`, which may be
-    called while `append` or `sync` is at work, and `append`, which may be called while `sync` is.
+    `sync`, `trim` and the methods for writing afresh block for as long as the disk takes. While one of them is at work
+    in another thread, `append` and `extend` may be called.
     """
 
     def __init__(self, files: Files, segment_size: int, lock_fd: int) -> None:
@@ -136,17 +139,17 @@ class FileLog:
         """Whether a new segment is due after `batch`."""
         return self._end + SYNCED_BYTES + len(batch) >= self.segment_size
 
-    def sync(self, head: bool = True) -> None:
-        """Return when all that was appended before the call is durable; without `head`, what is in older segments."""
+    def sync(self, newest: bool = True) -> None:
+        """Return when all that was appended before the call is durable; if not `newest`, what is in older segments."""
         with self._mutex:
             sealed, self._unsynced = self._unsynced, []
             directory_unsynced, self._directory_unsynced = self._directory_unsynced, False
             fd = self._fd
-            position = (self.number, self._end if head else 0)
+            position = (self.number, self._end if newest else 0)
         try:
             for each in sealed:
                 self.files.sync(each)
-            if head:
+            if newest:
                 self.files.sync(fd)
             if directory_unsynced:
                 self.files.sync_directory()
@@ -175,9 +178,28 @@ class FileLog:
     # -- the other end -------------------------------------------------------------------------------------------
 
     @property
+    def oldest(self) -> int:
+        """Number of the oldest segment, 0 if there is none but the head."""
+        return next(iter(self.ends), 0)
+
+    @property
     def needs_sync(self) -> bool:
         """Whether there are segments before the head that are not durable yet."""
         return bool(self._unsynced)
+
+    def read(self, number: int) -> Generator[bytes, None, None]:
+        """The bodies of the records in a segment before the head; raises `Damage`."""
+        name, end = segment_name(number), self.ends[number]
+        fd = self.files.open(name)
+        try:
+            self.files.prefetch(fd)
+            records = Records(self.files, fd, end, chunk=_READ_SIZE)
+            for _, body in records:
+                yield body
+            if records.end < end:
+                raise Damage(name, records.end, "the CRC or the length of a record is wrong")
+        finally:
+            self.files.close(fd)
 
     def trim(self, through: int) -> None:
         """Remove the segments up to `through`. That they are not needed must be in the log, and durable."""
@@ -211,7 +233,7 @@ class FileLog:
                 self.files.remove(segment_name(number))
             self.files.sync_directory()  # in order: while the last one is there, all must be
             self.ends.pop(number, None)
-        oldest = next(iter(self.ends), first)
+        oldest = self.oldest or first
         self._create(first, oldest, restated, self.ends.get(first - 1, 0))
 
     def finish_afresh(self, restated: bytes) -> None:
@@ -232,7 +254,7 @@ class FileLog:
     def _try_roll(self, restated: bytes) -> None:
         """Begin a new segment if that can be done; a head that is too long is still a good one."""
         try:
-            self._roll(restated, next(iter(self.ends), self.number))
+            self._roll(restated, self.oldest or self.number)
         except OSError as error:
             if not self._stuck:
                 logger.warning("cannot begin a new segment, so %s grows: %s", segment_name(self.number), error.strerror)
