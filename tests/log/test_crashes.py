@@ -19,7 +19,7 @@ from tests.log.logs import SEGMENT_SIZE, quietly, reopened
 from tests.log.states import START_MS, Snapshot, Story, snapshot
 from workq.commit import GroupCommit, SyncPolicy
 from workq.engine import Engine
-from workq.engine.events import Event
+from workq.engine.events import Counters, Event
 from workq.engine.state import State
 from workq.log.filelog import open_files
 from workq.log.records import FRAME, Decoder, encode
@@ -144,3 +144,32 @@ async def test_crash(policy: SyncPolicy, trouble: set[str], rng: Random, tmp_pat
                 assert snapshot(reopened(cut)) == survived
             shutil.rmtree(home)
             cut.rename(home)  # the next life begins with what a crash left
+
+
+def test_a_start_after_a_failed_sync_does_not_build_on_sand(rng: Random, tmp_path: Path) -> None:
+    """What a failed sync has lost may still be in the system's memory when the server is started again."""
+    home = tmp_path / "home"
+    home.mkdir()
+    files = RecordingFiles(home)
+    batches = [encode([Counters(number, number)]) for number in range(1, 4)]
+
+    log = open_files(files, SEGMENT_SIZE, State(START_MS), quietly)
+    log.append(batches[0], b"")
+    log.sync()
+    log.append(batches[1], b"")
+    files.broken = {"sync"}
+    with pytest.raises(OSError, match="Input/output error"):
+        log.sync()
+    log.abandon()  # killed before it could write its state afresh
+    files.broken = set()
+
+    log = open_files(files, SEGMENT_SIZE, State(START_MS), quietly)
+    log.append(batches[2], b"")
+    log.sync()
+    acknowledged_operations = list(files.operations)
+    log.abandon()
+    for number in range(50):
+        target = tmp_path / str(number)
+        target.mkdir()
+        cut_power(acknowledged_operations, rng, target)
+        assert reopened(target).evicted_jobs == 3

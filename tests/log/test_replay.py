@@ -17,7 +17,7 @@ from workq.engine.state import State
 from workq.log import LogError
 from workq.log.errors import Damage, DirectoryInUse, UnknownFormat
 from workq.log.files import Files
-from workq.log.records import encode
+from workq.log.records import SYNCED_BYTES, encode
 from workq.log.replay import replay
 from workq.log.segments import HEADER_SIZE, Header
 
@@ -101,12 +101,11 @@ class TestTornEnd:
     def test_old_bytes_do_not_come_back_behind_new_ones(self, tmp_path: Path) -> None:
         opened(tmp_path, State(START_MS)).close()
         segment = tmp_path / segment_files(tmp_path)[-1]
-        counters = encode([Counters(7, 3)])
-        torn = bytearray(counters)
-        torn[-1] ^= 1
-        segment.write_bytes(segment.read_bytes() + torn + encode([Counters(9, 99)]))
+        new, old = encode([Counters(7, 3)]), encode([Counters(9, 99)])
+        # What is appended next ends where the old record begins.
+        segment.write_bytes(segment.read_bytes() + b"x" * (SYNCED_BYTES + len(new)) + old)
         log = opened(tmp_path, State(START_MS))
-        log.append(counters[: len(torn)], b"")
+        log.append(new, b"")
         log.abandon()
         assert read(tmp_path).evicted_jobs == 3
 
