@@ -1,7 +1,8 @@
 """The TCP door: one `Connection` per client, which decodes, executes, encodes, and keeps memory bounded.
 
-Commands of a connection are executed and answered in order. A command that waits holds back those behind it; they stay
-undecoded, and when there are too many of them nothing more is read. The same happens when the client does not read.
+Commands of a connection are executed and answered in order. A command that waits holds back those behind it; but for a
+few they stay undecoded, and when there are too many of them nothing more is read. The same happens when the client does
+not read.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import socket
 from typing import Final, cast
 
 from workq.broker import Broker
+from workq.commands import Command
 from workq.engine import Waiter
 from workq.protocol.server import Decoder, Malformed, encode
 from workq.replies import Refused, Reply, Unavailable
@@ -32,6 +34,7 @@ class Connection:
         "_hangups",
         "_transport",
         "_decoder",
+        "_ahead",
         "_starved",
         "_waiter",
         "_replies",
@@ -49,7 +52,8 @@ class Connection:
         self._broker = broker
         self._hangups = hangups
         self._decoder = Decoder()
-        self._starved = True  # the decoder has nothing complete
+        self._ahead: list[Command | Malformed] = []  # decoded, held back by a command that waits or by replies
+        self._starved = True  # there is nothing complete to execute
         self._waiter: Waiter | None = None  # the command that holds back the others
         self._replies: list[bytes] = []
         self._replies_size = 0
@@ -149,18 +153,27 @@ class Connection:
 
     def _serve(self) -> None:
         """Execute commands until there are none, one has to wait, or replies have to leave first."""
-        broker = self._broker
-        replies = self._replies
         while self._waiter is None and not self._write_paused and self._replies_size < WRITE_AHEAD:
-            command = self._decoder.next()
-            if command is None:
+            commands = self._ahead or self._decoder.take()
+            if not commands:
                 self._starved = True
                 break
+            self._ahead = self._execute(commands)
+        if self._replies:
+            self._broker.wake(self)
+        if self._read_paused or not self._starved:
+            self._bound_reading()
+
+    def _execute(self, commands: list[Command | Malformed]) -> list[Command | Malformed]:
+        """Execute `commands` up to one that waits, or to the bound of replies; return those that are left."""
+        broker = self._broker
+        replies = self._replies
+        rest = iter(commands)
+        for command in rest:
             if isinstance(command, Malformed):
                 self._reply(Refused(command.text))
                 if command.fatal:
                     self._end()
-                    break
                 continue
             answer = broker.execute(command, self._on_reply)
             if isinstance(answer, Reply):
@@ -169,15 +182,15 @@ class Connection:
                 encoded = encode(answer)
                 replies.append(encoded)
                 self._replies_size += len(encoded)
+                if self._replies_size >= WRITE_AHEAD:
+                    break
             else:
                 self._waiter = answer
                 if self._hung_up or self._draining:
                     self._give_up()
-                    break
-        if replies:
-            broker.wake(self)
-        if self._read_paused or not self._starved:
-            self._bound_reading()
+                    return []
+                break
+        return list(rest)
 
     def _on_reply(self, reply: Reply) -> None:
         """The command that waited is answered; those behind it go on when the turn ends."""
@@ -219,7 +232,7 @@ class Connection:
 
     def _is_done(self) -> bool:
         """Whether a client that ends has all its replies. What it half sent is waited for only while it may go on."""
-        if self._replies or self._held:
+        if self._replies or self._held or self._ahead:
             return False
         return self._starved if self._at_eof else not self._decoder.buffered()
 
@@ -233,6 +246,7 @@ class Connection:
     def _end(self) -> None:
         """Execute nothing more. The replies so far still leave."""
         self._decoder = Decoder()
+        self._ahead = []
         self._at_eof = self._starved = True
         if not self._transport.is_closing():
             self._transport.pause_reading()

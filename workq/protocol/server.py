@@ -9,7 +9,7 @@ import re
 import sys
 from binascii import hexlify, unhexlify
 from collections.abc import Callable
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from workq import commands as c
 from workq import replies as r
@@ -41,6 +41,10 @@ MAX_DRAIN: Final = 64 * MIB
 # Lines remembered, of each kind, and the longest of them. The bounds are for those who never repeat themselves.
 MAX_REMEMBERED: Final = 16_384
 LONGEST_REMEMBERED: Final = 512
+# Commands decoded in one go: enough to make a go cheap, few enough not to hold much memory for tiny ones.
+MAX_TAKEN: Final = 64
+
+_DASH: Final = ord("-")
 
 
 class Malformed(Record):
@@ -54,15 +58,47 @@ class Malformed(Record):
         self.fatal = fatal
 
 
+class _Known:
+    """What a line says apart from its id.
+
+    text     what follows the id, or the whole line of a lease; with the line end
+    command  what the line of a lease means
+    spec     what the line of an `add` means
+    size     the bytes of payload or result that it announces
+    """
+
+    __slots__ = ("text", "command", "spec", "size")
+
+    def __init__(
+        self, text: bytes, *, command: c.Lease | None = None, spec: JobSpec | None = None, size: int = 0
+    ) -> None:
+        self.text = text
+        self.command = command
+        self.spec = spec
+        self.size = size
+
+
 class Decoder:
     """Turns the bytes of one connection into commands.
 
-    `feed` it with what was read, in any chunks; take commands with `next` until it returns None. Nothing is parsed in
-    `feed`, so a caller that stops calling `next` (a blocked connection) only pays for the memory: see `buffered`.
-    After a fatal `Malformed` there is nothing but None, and whatever else comes is thrown away.
+    `feed` it with what was read, in any chunks; take commands with `take` until there are none. Nothing is parsed in
+    `feed`, so a caller that stops taking (a blocked connection) only pays for the memory: see `buffered`.
+    After a fatal `Malformed` there is nothing more, and whatever else comes is thrown away.
     """
 
-    __slots__ = ("_data", "_pos", "_later", "_later_size", "_wanted", "_body", "_skip_bytes", "_skip_line")
+    __slots__ = (
+        "_data",
+        "_pos",
+        "_later",
+        "_later_size",
+        "_wanted",
+        "_body",
+        "_skip_bytes",
+        "_skip_line",
+        "_add",
+        "_complete",
+        "_lease",
+    )
 
     def __init__(self) -> None:
         self._data = b""
@@ -73,6 +109,10 @@ class Decoder:
         self._body: _Body | None = None
         self._skip_bytes = 0
         self._skip_line = False
+        # The last line of each kind: the next one will most likely say the same.
+        self._add: _Known | None = None
+        self._complete: _Known | None = None
+        self._lease: _Known | None = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -89,15 +129,23 @@ class Decoder:
 
     def next(self) -> c.Command | Malformed | None:
         """The next command, or what is wrong with it; None when more bytes are needed."""
+        found = self.take(1)
+        return found[0] if found else None
+
+    def take(self, most: int = MAX_TAKEN) -> list[c.Command | Malformed]:
+        """The next commands, or what is wrong with them, `most` at most; none when more bytes are needed."""
+        found: list[c.Command | Malformed] = []
         while True:
-            if self._pos == len(self._data) and not self._later:
-                return None
             if self._body is None and not self._skip_line:
-                command = self._seen_before()
-                if command is not None:
-                    return command
-            found = self._any()
-            if found is not None or not self._join():
+                self._take_known(found, most)
+                if len(found) == most:
+                    return found
+            command = self._any()
+            if command is not None:
+                found.append(command)
+                if len(found) == most:
+                    return found
+            elif not self._join():
                 return found
 
     def _join(self) -> bool:
@@ -111,55 +159,70 @@ class Decoder:
         self._later_size = 0
         return True
 
-    def _seen_before(self) -> c.Command | None:
-        """The command of a line that is remembered; None if it is not, or if bytes are missing, or wrong."""
+    def _take_known(self, found: list[c.Command | Malformed], most: int) -> None:
+        """Add commands to `found` up to one whose line is not remembered, or that is not all there, or wrong.
+
+        Slices and single bytes are compiled to a few instructions, methods of `bytes` are not.
+        """
         data = self._data
         pos = self._pos
-        end = data.find(b"\n", pos)
-        if end < 0:
-            return None
-        spec = None
-        if data.startswith(b"lease ", pos):
-            lease = _leases.get(data[pos:end])
-            if lease is not None:
-                self._pos = end + 1
-            return lease
-        if data.startswith(b"add ", pos):
-            id_end = pos + 40
-            add = _adds.get(data[id_end:end]) if id_end < end else None  # compiled, no slice may end before it begins
-            if add is None:
-                return None
-            spec, size = add
-        elif data.startswith(b"complete ", pos):
-            id_end = pos + 45
-            known_size = _completes.get(data[id_end:end]) if id_end < end else None
-            if known_size is None:
-                return None
-            size = known_size
-        else:
-            return None
-        id_text = data[id_end - 36 : id_end]
-        digits = id_text.replace(b"-", b"")
-        if len(digits) != 32 or id_text[8:24:5] != b"----":
-            return None
-        try:
-            job_id = unhexlify(digits)
-        except ValueError:
-            return None
-        start = end + 1
-        end = start + size
-        if data.startswith(b"\r\n", end):
-            after = end + 2
-        elif data.startswith(b"\n", end):
-            after = end + 1
-        else:
-            return None
-        if job_id == NIL_ID:
-            return None
-        self._pos = after
-        if spec is None:
-            return c.Complete(job_id, data[start:end])
-        return c.Add(job_id, spec, data[start:end])
+        for _ in range(most - len(found)):
+            word = data[pos : pos + 4]
+            if word == b"add ":
+                id_at = pos + 4
+                known = self._add
+            elif word == b"comp" and data[pos + 4 : pos + 9] == b"lete ":
+                id_at = pos + 9
+                known = self._complete
+            elif word == b"leas":
+                known = self._lease
+                if known is None or data[pos : pos + len(known.text)] != known.text:
+                    known = _look_up(_leases, data, pos)
+                    if known is None:
+                        break
+                    self._lease = known
+                assert known.command is not None
+                found.append(known.command)
+                pos += len(known.text)
+                continue
+            else:
+                break
+            id_end = id_at + 36
+            if known is None or data[id_end : id_end + len(known.text)] != known.text:
+                is_add = word == b"add "
+                known = _look_up(_adds if is_add else _completes, data, id_end)
+                if known is None:
+                    break
+                if is_add:
+                    self._add = known
+                else:
+                    self._complete = known
+            start = id_end + len(known.text)
+            end = start + known.size
+            line_end = data[end : end + 2]
+            if line_end == b"\r\n":
+                after = end + 2
+            elif line_end[:1] == b"\n":
+                after = end + 1
+            else:
+                break
+            id_text = data[id_at:id_end]
+            digits = id_text.replace(b"-", b"")
+            if len(digits) != 32 or not (id_text[8] == id_text[13] == id_text[18] == id_text[23] == _DASH):
+                break
+            try:
+                job_id = unhexlify(digits)
+            except ValueError:
+                break
+            if job_id == NIL_ID:
+                break
+            spec = known.spec
+            if spec is None:
+                found.append(c.Complete(job_id, data[start:end]))
+            else:
+                found.append(c.Add(job_id, spec, data[start:end]))
+            pos = after
+        self._pos = pos
 
     def _any(self) -> c.Command | Malformed | None:
         """The next command by the whole grammar; None if the bytes within reach do not hold one."""
@@ -177,7 +240,7 @@ class Decoder:
             self._pos = end + 1
             parsed = _parse(line[:-1] if line.endswith(b"\r") else line)
             if isinstance(parsed, c.Lease):
-                _remember(_leases, line, parsed)
+                _remember(_leases, _Known(line + b"\n", command=parsed))
             if not isinstance(parsed, _Body):
                 return self._end(parsed) if isinstance(parsed, Malformed) and parsed.fatal else parsed
             if parsed.size > MAX_DRAIN:
@@ -215,9 +278,9 @@ class Decoder:
         line = body.line
         if isinstance(command, c.Add):
             if line[4:40] == body.args[0]:
-                _remember(_adds, line[40:], (command.spec, body.size))
+                _remember(_adds, _Known(line[40:] + b"\n", spec=command.spec, size=body.size))
         elif isinstance(command, c.Complete) and line[9:45] == body.args[0]:
-            _remember(_completes, line[45:], body.size)
+            _remember(_completes, _Known(line[45:] + b"\n", size=body.size))
         return command
 
     def _end(self, fatal: Malformed) -> Malformed:
@@ -241,11 +304,11 @@ class Decoder:
 _Args: TypeAlias = list[bytes]
 _Flags: TypeAlias = dict[bytes, bytes]
 _Found: TypeAlias = c.Command | Malformed
-_Value = TypeVar("_Value")
 
-_adds: dict[bytes, tuple[JobSpec, int]] = {}  # what follows the id -> what it means and announces
-_completes: dict[bytes, int] = {}
-_leases: dict[bytes, c.Lease] = {}
+_Memory: TypeAlias = dict[bytes, _Known]  # by their `text`
+_adds: _Memory = {}
+_completes: _Memory = {}
+_leases: _Memory = {}
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
 _SIZE: Final = re.compile(rb"\+?[0-9]+")
@@ -383,11 +446,17 @@ def _wait(text: bytes) -> int:
     return WAIT_TIMEOUT.check(_number(WAIT_TIMEOUT, text))
 
 
-def _remember(memory: dict[bytes, _Value], text: bytes, value: _Value) -> None:
-    if len(text) <= LONGEST_REMEMBERED:
+def _remember(memory: _Memory, known: _Known) -> None:
+    if len(known.text) <= LONGEST_REMEMBERED:
         if len(memory) >= MAX_REMEMBERED:
             memory.clear()
-        memory[text] = value
+        memory[known.text] = known
+
+
+def _look_up(memory: _Memory, data: bytes, start: int) -> _Known | None:
+    """What the rest of a line means, from `start` to its end, if that is remembered."""
+    end = data.find(b"\n", start)
+    return memory.get(data[start : end + 1]) if end >= 0 else None
 
 
 # In each of these: first every argument is read, then each is checked against its range, in the documented order.
