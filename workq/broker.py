@@ -7,11 +7,13 @@ once per turn, not once per command.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from workq.commands import Command, InspectServer
 from workq.commit import GroupCommit
 from workq.engine import NEVER_MS, Engine, OnReply, Waiter
+from workq.engine.job import Job
 from workq.replies import Reply, ServerInfo, Unavailable
 
 # The longest sleep; a deadline further away is approached in steps.
@@ -55,14 +57,17 @@ class Broker:
 
     Use it from the loop's thread only.
 
-    changed  whether the last `execute` did something that the log has to hold before its reply may leave. A client
-             with such a reply says `wait_for_log` and keeps this reply and later ones back until its `release`.
+    on_finished  called at the end of a turn with the jobs that have `meta` and finished in it; replaced by who wants to
+                 know. The first call is about those that the log brought back.
+    changed      whether the last `execute` did something that the log has to hold before its reply may leave. A client
+                 with such a reply says `wait_for_log` and keeps this reply and later ones back until its `release`.
     """
 
     def __init__(
         self, engine: Engine, clock: Clock, loop: asyncio.AbstractEventLoop, commit: GroupCommit | None = None
     ) -> None:
         self.changed = False
+        self.on_finished: Callable[[list[Job]], None] = _nobody_listens
         self._engine = engine
         self._clock = clock
         self._loop = loop
@@ -178,6 +183,9 @@ class Broker:
         else:
             self._commit.end_turn()
             self._engine.held = self._commit.is_broken or not self._has_room
+        if self._engine.state.finished:
+            finished, self._engine.state.finished = self._engine.state.finished, []
+            self.on_finished(finished)
         awake, self._awake = self._awake, {}
         for client in awake:
             client.end_turn()  # may execute commands, and so begin another turn
@@ -201,3 +209,7 @@ class Broker:
         self._timer_ms = NEVER_MS
         if not self._turn_ms:
             self._begin_turn()
+
+
+def _nobody_listens(finished: list[Job]) -> None:
+    """Without an archive, finished jobs stay where they are until their TTL ends."""

@@ -7,7 +7,7 @@ client with the `InvalidValue` it got. Ids are the 16 bytes of a UUID, names are
 from typing import ClassVar
 
 from workq.record import Record
-from workq.values import JobSpec
+from workq.values import DOCUMENT_KEY_SIZE, DOCUMENT_SIZE, JobSpec
 
 
 class Command(Record):
@@ -22,36 +22,38 @@ class Command(Record):
 
 
 class Add(Command):
-    """Create a job that is ready at once. Replies: `Ok`, `Refused`."""
+    """Create a job that is ready at once. Replies: `Ok`, `Refused`. `meta` is kept with it for a door."""
 
-    __match_args__ = ("job_id", "spec", "payload")
+    __match_args__ = ("job_id", "spec", "payload", "meta")
     __slots__ = __match_args__
     changes: ClassVar[bool] = True
 
-    def __init__(self, job_id: bytes, spec: JobSpec, payload: bytes) -> None:
+    def __init__(self, job_id: bytes, spec: JobSpec, payload: bytes, meta: bytes = b"") -> None:
         self.job_id = job_id
         self.spec = spec
         self.payload = payload
+        self.meta = meta
 
     def payload_size(self) -> int:
-        return len(self.payload)
+        return len(self.payload) + len(self.meta)
 
 
 class Schedule(Command):
-    """Create a job that is ready at `run_at_ms` (Unix time). Replies: `Ok`, `Refused`."""
+    """Create a job that is ready at `run_at_ms` (Unix time). Replies: `Ok`, `Refused`. `meta` is kept for a door."""
 
-    __match_args__ = ("job_id", "spec", "run_at_ms", "payload")
+    __match_args__ = ("job_id", "spec", "run_at_ms", "payload", "meta")
     __slots__ = __match_args__
     changes: ClassVar[bool] = True
 
-    def __init__(self, job_id: bytes, spec: JobSpec, run_at_ms: int, payload: bytes) -> None:
+    def __init__(self, job_id: bytes, spec: JobSpec, run_at_ms: int, payload: bytes, meta: bytes = b"") -> None:
         self.job_id = job_id
         self.spec = spec
         self.run_at_ms = run_at_ms
         self.payload = payload
+        self.meta = meta
 
     def payload_size(self) -> int:
-        return len(self.payload)
+        return len(self.payload) + len(self.meta)
 
 
 class Run(Command):
@@ -133,6 +135,34 @@ class Delete(Command):
 
     def __init__(self, job_id: bytes) -> None:
         self.job_id = job_id
+
+
+class PutDocument(Command):
+    """Let a door keep `value` under `key`, b"" to remove it. Reply: `Ok`. Doors begin their keys with their names."""
+
+    __match_args__ = ("key", "value")
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(self, key: bytes, value: bytes) -> None:
+        """Raise `InvalidValue` for one that is too long."""
+        DOCUMENT_KEY_SIZE.check(len(key))
+        DOCUMENT_SIZE.check(len(value))
+        self.key = key
+        self.value = value
+
+    def payload_size(self) -> int:
+        return len(self.key) + len(self.value)
+
+
+class ListDocuments(Command):
+    """Read the documents of doors whose keys begin with `prefix`. Reply: `Documents`."""
+
+    __match_args__ = ("prefix",)
+    __slots__ = __match_args__
+
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix = prefix
 
 
 class InspectServer(Command):

@@ -21,7 +21,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from workq.engine import Engine
 from workq.engine.engine import TICK_STEPS
-from workq.engine.events import Carried
+from workq.engine.events import restated
 from workq.log.compaction import Compaction
 from workq.log.errors import Damage
 from workq.log.interface import Log
@@ -241,11 +241,11 @@ class GroupCommit:
             return
         batch, self._collecting = self._collecting, _Batch()
         data = b"".join(batch.records)
-        restated = encode([self._engine.counters()]) if self._log.is_last_of_segment(data) else b""
+        counters = encode([self._engine.counters()]) if self._log.is_last_of_segment(data) else b""
         for holder in batch.holders:
             holder.hold()
         try:
-            self._log.append(data, restated)
+            self._log.append(data, counters)
         except Exception as error:  # whatever it is, memory is ahead of the log now
             self._fail(batch, error)
             return
@@ -421,10 +421,10 @@ class GroupCommit:
         """Write the whole state, which does not change meanwhile, slice by slice."""
         log = self._log
         counters = encode([self._engine.counters()])
-        jobs = list(self._engine.state.jobs.values())
+        events = restated(self._engine.state)
         await self._disk.run(lambda: log.begin_afresh(counters))
-        for start in range(0, len(jobs), _SLICE):
-            records = encode([Carried(job) for job in jobs[start : start + _SLICE] if not job.spec.foreground])
+        for start in range(0, len(events), _SLICE):
+            records = encode(events[start : start + _SLICE])
             await self._disk.run(partial(log.append, records, counters))
         await self._disk.run(lambda: log.finish_afresh(counters))
 

@@ -50,16 +50,17 @@ class Unavailable(Reply):
 
 
 class LeasedJob(Reply):
-    """A job handed to a worker, who has `ttr_ms` from now to finish it."""
+    """A job handed to a worker, who has `ttr_ms` from now to finish it. `meta` is for doors."""
 
-    __match_args__ = ("job_id", "name", "ttr_ms", "payload")
+    __match_args__ = ("job_id", "name", "ttr_ms", "payload", "meta")
     __slots__ = __match_args__
 
-    def __init__(self, job_id: bytes, name: bytes, ttr_ms: int, payload: bytes) -> None:
+    def __init__(self, job_id: bytes, name: bytes, ttr_ms: int, payload: bytes, meta: bytes = b"") -> None:
         self.job_id = job_id
         self.name = name
         self.ttr_ms = ttr_ms
         self.payload = payload
+        self.meta = meta
 
 
 class JobResult(Reply):
@@ -152,6 +153,16 @@ class JobInfo(Record):
         self.state = state
         self.created_ms = created_ms
         self.scheduled_ms = scheduled_ms
+
+
+class Documents(Reply):
+    """Documents by key, sorted."""
+
+    __match_args__ = ("documents",)
+    __slots__ = __match_args__
+
+    def __init__(self, documents: list[tuple[bytes, bytes]]) -> None:
+        self.documents = documents
 
 
 class Queues(Reply):

@@ -4,8 +4,10 @@ Ranges: `doc/protocol.md`, "Values". Everything that makes a `JobSpec` (the text
 log) passes through the same checks.
 """
 
+import math
 import re
 from typing import Final
+from zlib import crc32
 
 from workq.record import Record
 
@@ -58,10 +60,20 @@ WAIT_TIMEOUT: Final = Range("wait timeout", 0, DAY_MS, "ms")
 PRIORITY: Final = Range("Priority", -(2**31), 2**31 - 1)
 MAX_ATTEMPTS: Final = Range("Max Attempts", 0, 255)
 MAX_FAILS: Final = Range("Max Fails", 0, 255)
+# What a spec can hold; the text protocol allows less (above), as it always has.
+COUNT: Final = Range("Count", 0, 2**32 - 1)
+# 100 years: later than anybody means, and far from the end of a machine word.
+DELAY: Final = Range("delay", 0, 3_155_760_000_000, "ms")
+RETRY_BACKOFF: Final = Range("retry backoff", 1_000, 10_000, "thousandths")
 CURSOR: Final = Range("cursor offset", 0, 2**32 - 1)
 LIMIT: Final = Range("limit", 1, 100)
 PAYLOAD_SIZE: Final = Range("payload size", 0, MIB, "bytes")
 RESULT_SIZE: Final = Range("result size", 0, MIB, "bytes")
+# The longest progress a worker may report.
+MAX_PROGRESS: Final = 4_096
+META_SIZE: Final = Range("meta size", 0, MIB, "bytes")
+DOCUMENT_SIZE: Final = Range("document size", 0, MIB, "bytes")
+DOCUMENT_KEY_SIZE: Final = Range("document key size", 1, 1024, "bytes")
 
 NIL_ID: Final = bytes(16)
 NAME_LENGTH: Final = 255
@@ -78,6 +90,38 @@ def check_name(name: bytes) -> bytes:
     raise InvalidValue(f"Invalid Name: {shown(name.decode('utf-8', 'replace'))}, {allowed}")
 
 
+class RetryPolicy(Record):
+    """How long a job waits after a `fail` that is not the final one.
+
+    delay_ms             after the first fail
+    backoff_thousandths  what each further fail multiplies it with: 1000 for 1, 2500 for 2.5
+    max_delay_ms         the longest delay, 0 for no limit
+    """
+
+    __match_args__ = ("delay_ms", "backoff_thousandths", "max_delay_ms")
+    __slots__ = __match_args__
+
+    def __init__(self, delay_ms: int, backoff_thousandths: int = 1_000, max_delay_ms: int = 0) -> None:
+        """Raise `InvalidValue` for the first value out of range."""
+        self.delay_ms = DELAY.check(delay_ms)
+        self.backoff_thousandths = RETRY_BACKOFF.check(backoff_thousandths)
+        self.max_delay_ms = DELAY.check(max_delay_ms)
+
+    def wait_ms(self, fails: int, job_id: bytes) -> int:
+        """How long to wait after the `fails`-th fail of the job.
+
+        Up to a twentieth is added, by the id, so that jobs which failed together do not come back together.
+        """
+        longest_ms = self.max_delay_ms or DELAY.highest
+        wait_ms = min(self.delay_ms, longest_ms)
+        factor = self.backoff_thousandths / 1_000
+        if 0 < wait_ms and (fails - 1) * math.log(factor) < math.log(longest_ms / wait_ms):
+            wait_ms = int(wait_ms * factor ** (fails - 1))
+        elif wait_ms > 0:
+            wait_ms = longest_ms
+        return wait_ms + wait_ms * (crc32(job_id, fails & 0xFFFF_FFFF) & 1023) // (20 * 1024)
+
+
 class JobSpec(Record):
     """What the creator of a job chose for it, apart from its id, payload and time.
 
@@ -89,11 +133,23 @@ class JobSpec(Record):
     priority      higher is leased first
     max_attempts  leases allowed, 0 for no limit
     max_fails     the fail that is final; 0 and 1 both mean the first
+    retry         how long to wait after a fail; None for not at all
     foreground    whether the job belongs to the connection that waits for it (`run`)
+    packed        its bytes in the log, filled in when they are first needed (`workq/log/records.py`)
     """
 
-    __match_args__ = ("name", "ttr_ms", "ttl_ms", "priority", "max_attempts", "max_fails")
-    __slots__ = ("name", "ttr_ms", "ttl_ms", "priority", "max_attempts", "max_fails", "foreground")
+    __match_args__ = ("name", "ttr_ms", "ttl_ms", "priority", "max_attempts", "max_fails", "retry")
+    __slots__ = (
+        "name",
+        "ttr_ms",
+        "ttl_ms",
+        "priority",
+        "max_attempts",
+        "max_fails",
+        "retry",
+        "foreground",
+        "packed",
+    )
 
     def __init__(
         self,
@@ -103,6 +159,7 @@ class JobSpec(Record):
         priority: int = 0,
         max_attempts: int = 0,
         max_fails: int = 0,
+        retry: RetryPolicy | None = None,
         *,
         foreground: bool = False,
     ) -> None:
@@ -110,7 +167,9 @@ class JobSpec(Record):
         self.name = check_name(name)
         self.ttr_ms = TTR.check(ttr_ms)
         self.ttl_ms = 0 if foreground else TTL.check(ttl_ms)
-        self.max_attempts = MAX_ATTEMPTS.check(max_attempts)
-        self.max_fails = MAX_FAILS.check(max_fails)
+        self.max_attempts = COUNT.check(max_attempts)
+        self.max_fails = COUNT.check(max_fails)
         self.priority = PRIORITY.check(priority)
+        self.retry = retry
         self.foreground = foreground
+        self.packed = b""

@@ -32,7 +32,8 @@ def check_state(state: State, now_ms: int) -> None:
     _check_timers(state.expiries, {job: job.expires_ms() for job in jobs if job.expires_ms() != NEVER_MS}, now_ms)
     _check_timers(state.deadlines, {job: job.deadline_ms for job in jobs if job.state in (LEASED, SCHEDULED)}, now_ms)
     kept = [job for job in jobs if not job.spec.foreground]
-    assert state.stored_bytes == sum([len(j.spec.name) + len(j.payload) + len(j.result or b"") for j in kept])
+    documents = [len(key) + len(value) for area in state.documents for key, value in area.items()]
+    assert state.stored_bytes == sum([job.size() for job in kept]) + sum(documents)
 
 
 def _check_queue(queue: Queue, jobs: list[Job]) -> None:

@@ -31,6 +31,7 @@ class ModelJob:
     attempts: int = 0
     fails: int = 0
     result: bytes = b""
+    meta: bytes = b""
 
     def finished(self) -> bool:
         return self.state in ("completed", "failed")
@@ -65,6 +66,7 @@ class Model:
         self.names: set[bytes] = set()
         self.replies: dict[int, r.Reply] = {}
         self.evicted_jobs = 0
+        self.documents: dict[bytes, bytes] = {}
         self._seqs = 0
         self._timers = 0
 
@@ -73,12 +75,19 @@ class Model:
     def execute(self, client: int, command: c.Command, chosen: bytes | None = None) -> r.Reply | None:
         """The reply to `command`; None if the client has to wait. `chosen` is the name of the queue leased from."""
         match command:
-            case c.Add(job_id, spec, payload):
-                return self._create(job_id, spec, payload, 0)
-            case c.Schedule(job_id, spec, run_at_ms, payload):
+            case c.Add(job_id, spec, payload, meta):
+                return self._create(job_id, spec, payload, 0, meta)
+            case c.PutDocument(key, value):
+                self.documents.pop(key, None)
+                if value:
+                    self.documents[key] = value
+                return r.OK
+            case c.ListDocuments(prefix):
+                return r.Documents(sorted((k, v) for k, v in self.documents.items() if k.startswith(prefix)))
+            case c.Schedule(job_id, spec, run_at_ms, payload, meta):
                 if run_at_ms + spec.ttl_ms <= self.now_ms:
                     return r.Refused("Invalid Time: time and TTL together are in the past")
-                return self._create(job_id, spec, payload, run_at_ms)
+                return self._create(job_id, spec, payload, run_at_ms, meta)
             case c.Run():
                 return self._run(client, command)
             case c.Lease(names):
@@ -124,13 +133,14 @@ class Model:
                     self._hand_out()
         return r.OK
 
-    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int) -> r.Reply:
+    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int, meta: bytes = b"") -> r.Reply:
         if any(job.job_id == job_id for job in self.jobs):
             return r.DUPLICATE_JOB
         self._seqs += 1
         self._timers += 1
         state: ModelState = "scheduled" if time_ms > self.now_ms else "ready"
         job = ModelJob(job_id, spec, payload, self.now_ms, time_ms, self._seqs, state, time_ms, self._timers)
+        job.meta = meta
         self.jobs.append(job)
         self.names.add(spec.name)
         self._hand_out()
@@ -248,7 +258,7 @@ class Model:
         job.state = "leased"
         job.deadline_ms = self.now_ms + job.spec.ttr_ms
         job.timer = self._timers
-        return r.LeasedJob(job.job_id, job.spec.name, job.spec.ttr_ms, job.payload)
+        return r.LeasedJob(job.job_id, job.spec.name, job.spec.ttr_ms, job.payload, job.meta)
 
     def _finish(self, job: ModelJob, state: ModelState, result: bytes) -> None:
         job.state = state

@@ -21,7 +21,7 @@ def written(event: Event) -> Event:
     """`event` as it comes from a log: an added job is as it was when it was new, and every job is another object."""
     if isinstance(event, Added):
         job = event.job
-        return Added(Job(job.job_id, job.spec, job.payload, job.created_ms, job.scheduled_ms, job.seq))
+        return Added(Job(job.job_id, job.spec, job.payload, job.created_ms, job.scheduled_ms, job.seq, job.meta))
     if isinstance(event, Carried):
         return Carried(event.job.copy())
     return event

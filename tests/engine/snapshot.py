@@ -20,6 +20,7 @@ def snapshot(state: State) -> dict[str, object]:
         "deadlines": sorted([(job.deadline_ms, job.job_id.hex()) for job in timers(state.deadlines) if _is_kept(job)]),
         "evicted_jobs": state.evicted_jobs,
         "stored_bytes": state.stored_bytes,
+        "documents": [sorted(area.items()) for area in state.documents],
     }
 
 
@@ -38,7 +39,7 @@ def _is_kept(job: Job) -> bool:
 
 
 def _fields(job: Job) -> dict[str, object]:
-    names = ("spec", "payload", "created_ms", "scheduled_ms", "seq", "attempts", "fails", "result")
+    names = ("spec", "payload", "created_ms", "scheduled_ms", "seq", "attempts", "fails", "result", "meta")
     fields = {name: getattr(job, name) for name in names}
     fields["state"] = STATE_NAMES[job.state]
     if job.state in (LEASED, SCHEDULED):

@@ -46,6 +46,7 @@ ids = st.sampled_from(IDS)
 names = st.sampled_from(NAMES)
 waits = one_of(0, 1, 5, 20, 300, 70_000)
 payloads = st.sampled_from([b"", b"x"])
+metas = st.sampled_from([b"", b"", b"m"])
 ttrs = one_of(1, 5, 20, 300, 86_400_000)
 ttls = one_of(1, 7, 20, 400, 100_000, 2**62 - 1, 2**64 - 1)
 priorities = one_of(0, 0, 1, -1)
@@ -60,20 +61,22 @@ def _foreground(name: bytes, ttr_ms: int, priority: int) -> JobSpec:
 
 
 steps: st.SearchStrategy[Step] = st.one_of(
-    st.builds(c.Add, ids, background, payloads),
-    st.builds(c.Schedule, ids, background, run_at, payloads),
+    st.builds(c.Add, ids, background, payloads, metas),
+    st.builds(c.Schedule, ids, background, run_at, payloads, metas),
     st.builds(c.Run, ids, st.builds(_foreground, names, ttrs, priorities), waits, payloads),
     st.builds(c.Lease, st.lists(names, min_size=1, max_size=4).map(tuple), waits),
     st.builds(c.Complete, ids, payloads),
     st.builds(c.Fail, ids, payloads),
     st.builds(c.Result, ids, waits),
     st.builds(c.Delete, ids),
+    st.builds(c.PutDocument, names, payloads),
     st.builds(Sleep, one_of(0, 1, 2, 5, 20, 300, 70_000)),
     st.builds(Stall, one_of(1, 5, 20, 300, 70_000, 10**9)),
     st.builds(HangUp, st.integers(0, 3)),
 )
 looks: st.SearchStrategy[Step] = st.one_of(
     st.builds(c.InspectJob, ids),
+    st.builds(c.ListDocuments, st.sampled_from([b"", *NAMES])),
     st.builds(c.InspectQueue, names),
     st.builds(c.InspectQueues, cursors, one_of(1, 2, 9)),
     st.builds(c.InspectJobs, names, cursors, one_of(1, 2, 9)),
@@ -92,5 +95,5 @@ def histories(step: st.SearchStrategy[T], longest: int = 60) -> st.SearchStrateg
 def at(step: c.Command, now_ms: int) -> c.Command:
     """`step` as a command to execute at `now_ms`."""
     if isinstance(step, c.Schedule):
-        return c.Schedule(step.job_id, step.spec, now_ms + step.run_at_ms, step.payload)
+        return c.Schedule(step.job_id, step.spec, now_ms + step.run_at_ms, step.payload, step.meta)
     return step

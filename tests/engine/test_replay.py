@@ -30,11 +30,14 @@ def facts(event: Event) -> tuple[type[Event], tuple[object, ...]]:
 
 
 def carry_all(life: Life) -> None:
-    """Begin the log anew: the counters, and every job that it keeps as it is now."""
+    """Begin the log anew: the counters, and every job and document that it keeps as it is now."""
     life.events.append(life.engine.counters())
     for job in life.engine.state.jobs.values():
         if not job.spec.foreground:
             life.engine.carry(job)
+    for area, documents in enumerate(life.engine.state.documents):
+        for key in documents:
+            life.engine.carry_document(area, key)
     life.events += life.engine.events
     life.engine.events.clear()
 

@@ -35,6 +35,8 @@ def snapshot(state: State) -> Snapshot:
                 job.fails,
                 job.deadline_ms if job.state in (LEASED, SCHEDULED) else None,
                 job.result,
+                job.meta,
+                job.extra.progress if job.extra is not None else b"",
             )
             for job in jobs
         ),
@@ -45,6 +47,7 @@ def snapshot(state: State) -> Snapshot:
         len(state.deadlines),
         state.evicted_jobs,
         state.stored_bytes,
+        [dict(area) for area in state.documents],
     )
 
 
@@ -67,9 +70,9 @@ class Story:
         name = random.choice(NAMES)
         data = random.randbytes(random.choice((0, 1, 7, 40, 300)))
         spec = JobSpec(name, random.choice((20, 100)), random.choice((50, 1000, 10**6)), random.choice((0, 5)), 2, 2)
-        kind = random.randrange(10)
+        kind = random.randrange(11)
         if kind < 3:
-            return c.Add(job_id, spec, data)
+            return c.Add(job_id, spec, data, random.choice((b"", b"", b"{}")))
         if kind == 3:
             return c.Schedule(job_id, spec, self.now_ms + random.choice((-20, 0, 30, 400)), data)
         if kind < 7:
@@ -78,7 +81,9 @@ class Story:
             return c.Complete(job_id, data)
         if kind == 8:
             return c.Fail(job_id, data)
-        return c.Delete(job_id)
+        if kind == 9:
+            return c.Delete(job_id)
+        return c.PutDocument(name[:4], random.choice((b"", data)))
 
     def step(self) -> None:
         """One command, or a little time."""

@@ -44,12 +44,13 @@ ids = st.sampled_from(IDS)
 blobs = st.binary(max_size=300)
 # What may happen: a command, time that passes, a step of compaction, a restart.
 happenings = st.one_of(
-    st.builds(c.Add, ids, specs, blobs),
+    st.builds(c.Add, ids, specs, blobs, st.sampled_from((b"", b"m"))),
     st.builds(c.Schedule, ids, specs, st.integers(START_MS - 50, START_MS + 300), blobs),
     st.builds(c.Lease, st.sampled_from(((b"mail",), (b"thumbs", b"mail"))), st.sampled_from((0, 50))),
     st.builds(c.Complete, ids, blobs),
     st.builds(c.Fail, ids, blobs),
     st.builds(c.Delete, ids),
+    st.builds(c.PutDocument, st.sampled_from(NAMES), blobs),
     st.integers(1, 120),
     st.floats(1, 5000),
     st.none(),

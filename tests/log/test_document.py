@@ -3,9 +3,21 @@
 import re
 from pathlib import Path
 
-from workq.engine.events import Added, Carried, Completed, Counters, Leased
+from workq.engine.documents import DOORS
+from workq.engine.events import Added, Carried, Completed, Counters, DocumentPut, Leased
 from workq.engine.job import COMPLETED, Job
-from workq.log.records import FRAME, JOB_OVERHEAD, MAX_BODY, SYNCED, TYPE_NAMES, Decoder, encode, synced, trimmed
+from workq.log.records import (
+    FRAME,
+    JOB_OVERHEAD,
+    MAX_BODY,
+    RETRY_BYTES,
+    SYNCED,
+    TYPE_NAMES,
+    Decoder,
+    encode,
+    synced,
+    trimmed,
+)
 from workq.log.segments import HEADER_SIZE, VERSION, Header
 from workq.values import MIB, JobSpec
 
@@ -38,6 +50,7 @@ def test_the_example_is_what_the_code_writes() -> None:
         "completed": encode([Completed(JOB_ID, b"ok", ADDED_MS + 1000)]),
         "carried": encode([Carried(carried)]),
         "counters": encode([Counters(2, 0)]),
+        "document": encode([DocumentPut(DOORS, b"hq/x", b"{}")]),
         "synced": synced(HISTORY, 1, HEADER_SIZE),
         "trimmed": trimmed(1),
     }
@@ -58,6 +71,6 @@ def test_every_type_is_in_the_table() -> None:
 
 def test_its_figures_are_right() -> None:
     assert f"Version {VERSION}." in DOCUMENT
-    assert f"takes {JOB_OVERHEAD} bytes and its name, payload and result" in DOCUMENT.replace("\n", " ")
-    assert f"at most 2 MiB and {MAX_BODY - 2 * MIB} bytes long" in DOCUMENT
+    assert f"takes {JOB_OVERHEAD - RETRY_BYTES} bytes and its name, payload and result" in DOCUMENT.replace("\n", " ")
+    assert f"at most 3 MiB and {MAX_BODY - 3 * MIB} bytes long" in DOCUMENT
     assert f"The header stays {HEADER_SIZE} bytes" in DOCUMENT

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from tests.log.states import START_MS, Story
 from workq.engine import Engine
+from workq.engine.documents import DOORS
 from workq.engine.events import (
     Added,
     Carried,
     Completed,
     Counters,
     Deleted,
+    DocumentPut,
     Due,
     Event,
     Exhausted,
@@ -23,20 +25,35 @@ from workq.engine.events import (
     Leased,
     Returned,
 )
-from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Job
+from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Extra, Job
 from workq.log.records import (
     COMMAND_BYTES,
+    DOCUMENT_OVERHEAD,
     FRAME,
     JOB_OVERHEAD,
     MAX_BODY,
+    RETRY_BYTES,
     STEP_BYTES,
     TYPE_NAMES,
     BadRecord,
     Decoder,
     base,
+    document,
     encode,
 )
-from workq.values import MAX_ATTEMPTS, MAX_FAILS, MIB, PRIORITY, TTL, TTR, JobSpec
+from workq.values import (
+    COUNT,
+    DELAY,
+    MAX_PROGRESS,
+    META_SIZE,
+    MIB,
+    PRIORITY,
+    RETRY_BACKOFF,
+    TTL,
+    TTR,
+    JobSpec,
+    RetryPolicy,
+)
 
 ids = st.binary(min_size=16, max_size=16)
 times = st.integers(-(2**62), 2**62)
@@ -47,10 +64,17 @@ specs = st.builds(
     st.integers(TTR.lowest, TTR.highest),
     st.integers(TTL.lowest, TTL.highest),
     st.integers(PRIORITY.lowest, PRIORITY.highest),
-    st.integers(0, MAX_ATTEMPTS.highest),
-    st.integers(0, MAX_FAILS.highest),
+    st.integers(0, COUNT.highest),
+    st.integers(0, COUNT.highest),
+    st.none()
+    | st.builds(
+        RetryPolicy,
+        st.integers(0, DELAY.highest),
+        st.integers(RETRY_BACKOFF.lowest, RETRY_BACKOFF.highest),
+        st.integers(0, DELAY.highest),
+    ),
 )
-jobs = st.builds(Job, ids, specs, blobs, times, times, st.integers(0, 2**63))
+jobs = st.builds(Job, ids, specs, blobs, times, times, st.integers(0, 2**63), blobs)
 
 
 @st.composite
@@ -63,6 +87,7 @@ def lived(draw: st.DrawFn) -> Job:
     job.deadline_ms = draw(times)
     if job.state in (COMPLETED, FAILED):
         job.result = draw(blobs)
+    job.extra = draw(st.none() | st.builds(Extra, blobs, blobs).filter(Extra.size))
     return job
 
 
@@ -74,6 +99,7 @@ events = st.one_of(
     st.builds(Failed, ids, blobs, times),
     st.builds(Exhausted, ids, times),
     st.builds(Counters, st.integers(0, 2**63), st.integers(0, 2**63)),
+    st.builds(DocumentPut, st.just(DOORS), st.binary(min_size=1, max_size=1024), blobs),
     *[st.builds(event, ids) for event in (Due, Returned, FailedOnce, Deleted, Expired)],
 )
 
@@ -88,7 +114,8 @@ def told(event: Event) -> object:
     """All that an event says."""
     if not isinstance(event, Added | Carried):
         return event
-    return type(event), event.job_id, [getattr(event.job, name) for name in JOB_FIELDS]
+    extra = event.job.extra or Extra()
+    return type(event), event.job_id, [getattr(event.job, name) for name in JOB_FIELDS], extra.meta, extra.progress
 
 
 @given(events)
@@ -103,7 +130,16 @@ def test_records_stand_one_after_the_other(batch: list[Event]) -> None:
 
 @given(lived())
 def test_a_carried_job_takes_the_space_that_compaction_counts(job: Job) -> None:
-    assert len(encode([Carried(job)])) == JOB_OVERHEAD + job.size()
+    without_retry = RETRY_BYTES if job.spec.retry is None else 0
+    assert len(encode([Carried(job)])) == JOB_OVERHEAD - without_retry + job.size()
+
+
+@given(st.binary(min_size=1, max_size=1024), blobs)
+def test_a_document_takes_the_space_that_compaction_counts(key: bytes, value: bytes) -> None:
+    record = encode([DocumentPut(DOORS, key, value)])
+    assert len(record) == DOCUMENT_OVERHEAD + len(key) + len(value)
+    assert document(record[FRAME.size :]) == (DOORS, key, value)
+    assert document(encode([Deleted(bytes(16))])[FRAME.size :]) is None
 
 
 @given(jobs)
@@ -123,9 +159,10 @@ def test_jobs_with_the_same_spec_share_it() -> None:
 
 
 def test_the_largest_job_fits_into_a_record() -> None:
-    job = Job(bytes(16), JobSpec(b"x" * 255, 1, 1), bytes(MIB), 0, 0, 1)
+    job = Job(bytes(16), JobSpec(b"x" * 255, 1, 1, retry=RetryPolicy(1)), bytes(MIB), 0, 0, 1)
     job.state = COMPLETED
     job.result = bytes(MIB)
+    job.extra = Extra(bytes(META_SIZE.highest), bytes(MAX_PROGRESS))
     assert len(encode([Carried(job)])) - FRAME.size == MAX_BODY
 
 
@@ -144,7 +181,7 @@ def test_a_body_that_is_too_short_is_refused() -> None:
 
 def test_values_out_of_range_are_refused() -> None:
     body = bytearray(encode([Added(Job(bytes(16), JobSpec(b"mail", 1, 1), b"", 0, 0, 1))])[FRAME.size :])
-    body[41:45] = bytes(4)  # the TTR
+    body[47:51] = bytes(4)  # the TTR
     with pytest.raises(BadRecord, match="Invalid TTR: '0'"):
         Decoder().decode(bytes(body))
 

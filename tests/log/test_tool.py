@@ -99,7 +99,7 @@ class TestRepair:
         result = run("repair", home)
         assert result.exit_code == 0
         lost, summary = result.stdout.splitlines()
-        assert lost == "lost: 0000000001.seg: 79 bytes from offset 397 on"
+        assert lost == "lost: 0000000001.seg: 91 bytes from offset 445 on"
         assert summary == "repaired; records: 10, jobs: 8, losses: 1"
         assert sorted(reopened(home).jobs) == [job.job_id for job in jobs if job.job_id != bytes([5]) * 16]
         assert run("check", home).exit_code == 0
@@ -114,8 +114,8 @@ class TestRepair:
         result = run("repair", home)
         assert result.exit_code == 0
         assert result.stdout.splitlines()[1:] == [
-            f"lost: 0000000001.seg, offset 153: leased, but job {JOB_ID.hex()} is lost",
-            f"lost: 0000000001.seg, offset 186: completed, but job {JOB_ID.hex()} is lost",
+            f"lost: 0000000001.seg, offset 165: leased, but job {JOB_ID.hex()} is lost",
+            f"lost: 0000000001.seg, offset 198: completed, but job {JOB_ID.hex()} is lost",
             "repaired; records: 4, jobs: 0, losses: 3",
         ]
 
@@ -202,20 +202,20 @@ class TestDump:
             },
             {
                 "segment": 1,
-                "offset": 158,
+                "offset": 170,
                 "type": "leased",
                 "job_id": "61a444a0-6128-41c0-8078-cc757d3bd2d8",
                 "at_ms": START_MS,
             },
             {
                 "segment": 1,
-                "offset": 191,
+                "offset": 203,
                 "type": "completed",
                 "job_id": "61a444a0-6128-41c0-8078-cc757d3bd2d8",
                 "result_base64": "/w==",
                 "at_ms": START_MS + 7,
             },
-            {"segment": 1, "offset": 225, "type": "synced", "durable_segment": 1, "durable_offset": 225},
+            {"segment": 1, "offset": 237, "type": "synced", "durable_segment": 1, "durable_offset": 237},
         ]
 
     def test_every_type_can_be_shown(self, home: Path, final: Snapshot) -> None:

@@ -11,12 +11,14 @@ from typing import Final
 
 from workq import commands as c
 from workq.engine import inspect
+from workq.engine.documents import DOORS
 from workq.engine.events import (
     Added,
     Carried,
     Completed,
     Counters,
     Deleted,
+    DocumentPut,
     Due,
     Event,
     Exhausted,
@@ -37,6 +39,7 @@ from workq.replies import (
     NOT_FOUND,
     OK,
     TIMED_OUT,
+    Documents,
     JobResult,
     LeasedJob,
     Refused,
@@ -97,6 +100,10 @@ class Engine:
             return self._fail(command, now_ms)
         if isinstance(command, c.Delete):
             return self._delete(command)
+        if isinstance(command, c.PutDocument):
+            return self._put_document(command)
+        if isinstance(command, c.ListDocuments):
+            return self._list_documents(command)
         return inspect.answer(self.state, command)
 
     def cancel(self, waiter: Waiter) -> None:
@@ -138,6 +145,10 @@ class Engine:
         """Have the log write `job` anew, whole, so that it can drop what it wrote about it before."""
         self.events.append(Carried(job.copy()))
 
+    def carry_document(self, area: int, key: bytes) -> None:
+        """Have the log write a document anew, as `carry` does with a job."""
+        self.events.append(DocumentPut(area, key, self.state.documents[area][key]))
+
     def counters(self) -> Counters:
         """The counters as they are, for the log to begin a file with."""
         return Counters(self.state.next_seq, self.state.evicted_jobs)
@@ -147,7 +158,7 @@ class Engine:
     def _add(self, command: c.Add, now_ms: int) -> Reply:
         if command.job_id in self.state.jobs:
             return DUPLICATE_JOB
-        job = self._create(command.job_id, command.spec, command.payload, now_ms, 0)
+        job = self._create(command.job_id, command.spec, command.payload, now_ms, 0, command.meta)
         if job.queue.leasers:
             self._offer(job.queue, now_ms)
         return OK
@@ -157,7 +168,7 @@ class Engine:
             return Refused("Invalid Time: time and TTL together are in the past")
         if command.job_id in self.state.jobs:
             return DUPLICATE_JOB
-        job = self._create(command.job_id, command.spec, command.payload, now_ms, command.run_at_ms)
+        job = self._create(command.job_id, command.spec, command.payload, now_ms, command.run_at_ms, command.meta)
         self._offer(job.queue, now_ms)
         return OK
 
@@ -242,6 +253,16 @@ class Engine:
         self._watch(waiter)
         return waiter
 
+    def _put_document(self, command: c.PutDocument) -> Reply:
+        event = DocumentPut(DOORS, command.key, command.value)
+        event.apply(self.state)
+        self.events.append(event)
+        return OK
+
+    def _list_documents(self, command: c.ListDocuments) -> Reply:
+        documents = self.state.documents[DOORS]
+        return Documents(sorted([item for item in documents.items() if item[0].startswith(command.prefix)]))
+
     # -- what happens by itself ----------------------------------------------------------------------------------
 
     def _tick_jobs(self, now_ms: int, steps: int) -> None:
@@ -300,8 +321,10 @@ class Engine:
         if not job.spec.foreground:
             self.events.append(event)
 
-    def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int) -> Job:
-        job = Job(job_id, spec, payload, now_ms, scheduled_ms, self.state.next_seq)
+    def _create(
+        self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int, meta: bytes = b""
+    ) -> Job:
+        job = Job(job_id, spec, payload, now_ms, scheduled_ms, self.state.next_seq, meta)
         self._commit(job, Added(job))
         return job
 
@@ -319,7 +342,7 @@ class Engine:
     def _grant(self, job: Job, now_ms: int) -> LeasedJob:
         self._commit(job, Leased(job.job_id, now_ms))
         spec = job.spec
-        return LeasedJob(job.job_id, spec.name, spec.ttr_ms, job.payload)
+        return LeasedJob(job.job_id, spec.name, spec.ttr_ms, job.payload, job.meta)
 
     def _remove(self, job: Job) -> None:
         self._commit(job, Deleted(job.job_id))

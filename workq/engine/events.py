@@ -3,7 +3,7 @@
 Events hold decisions, not requests ("this job was leased at t", not "somebody asked for a job"), so replaying them
 needs no clock, no dice and no rules. Times are Unix milliseconds, ids 16 bytes.
 
-Two events do not happen to jobs: `Carried` and `Counters` say again what is the case, so that the events which led to
+Two events are no news: `Carried` and `Counters` say again what is the case, so that the events which led to
 it can be forgotten. Applied where they were made they change nothing.
 """
 
@@ -196,3 +196,26 @@ class Counters(Event):
     def apply(self, state: State) -> None:
         state.next_seq = self.next_seq
         state.evicted_jobs = self.evicted_jobs
+
+
+class DocumentPut(Event):
+    """A document was given a value, or with b"" removed. To say it again changes nothing."""
+
+    __match_args__ = ("area", "key", "value")
+    __slots__ = __match_args__
+
+    def __init__(self, area: int, key: bytes, value: bytes) -> None:
+        self.area = area
+        self.key = key
+        self.value = value
+
+    def apply(self, state: State) -> None:
+        state.put_document(self.area, self.key, self.value)
+
+
+def restated(state: State) -> list[Event]:
+    """Events that say all that `state` is apart from its counters, so that a log can begin with them."""
+    events: list[Event] = [Carried(job) for job in state.jobs.values() if not job.spec.foreground]
+    for area, documents in enumerate(state.documents):
+        events += [DocumentPut(area, key, value) for key, value in documents.items()]
+    return events

@@ -31,6 +31,28 @@ TRANSITIONS: Final[dict[int, frozenset[int]]] = {
 NEVER_MS: Final = 2**62
 
 
+class Extra:
+    """What few jobs have, so that the others do not pay for it.
+
+    meta      what a door keeps with the job: its own business, opaque to everybody else
+    progress  the last progress that a worker reported
+    """
+
+    __slots__ = ("meta", "progress")
+
+    def __init__(self, meta: bytes = b"", progress: bytes = b"") -> None:
+        self.meta = meta
+        self.progress = progress
+
+    def copy(self) -> "Extra":
+        """The same, apart."""
+        return Extra(self.meta, self.progress)
+
+    def size(self) -> int:
+        """Bytes of all of it."""
+        return len(self.meta) + len(self.progress)
+
+
 class Job:
     """One job. Only `State` changes it, and only by applying an event.
 
@@ -41,6 +63,7 @@ class Job:
     queue         the queue it is in, from the moment it is inserted into the state
     deadline_ms   LEASED: end of the TTR; SCHEDULED: when it becomes ready; otherwise without meaning
     result        what `complete` or the final `fail` said; None before that
+    extra         None for most jobs
     """
 
     __slots__ = (
@@ -56,10 +79,18 @@ class Job:
         "deadline_ms",
         "result",
         "queue",
+        "extra",
     )
 
     def __init__(
-        self, job_id: bytes, spec: JobSpec, payload: bytes, created_ms: int, scheduled_ms: int, seq: int
+        self,
+        job_id: bytes,
+        spec: JobSpec,
+        payload: bytes,
+        created_ms: int,
+        scheduled_ms: int,
+        seq: int,
+        meta: bytes = b"",
     ) -> None:
         self.job_id = job_id
         self.spec = spec
@@ -73,6 +104,12 @@ class Job:
         self.deadline_ms = 0
         self.result: bytes | None = None
         self.queue: Queue
+        self.extra: Extra | None = Extra(meta) if meta else None
+
+    @property
+    def meta(self) -> bytes:
+        """What a door keeps with the job, b"" for nothing."""
+        return b"" if self.extra is None else self.extra.meta
 
     def copy(self) -> "Job":
         """The job as it is now, for the log; what happens to either does not change the other."""
@@ -82,11 +119,13 @@ class Job:
         copy.fails = self.fails
         copy.deadline_ms = self.deadline_ms
         copy.result = self.result
+        copy.extra = None if self.extra is None else self.extra.copy()
         return copy
 
     def size(self) -> int:
-        """Bytes of its name, payload and result."""
-        return len(self.spec.name) + len(self.payload) + len(self.result or b"")
+        """Bytes of its name, payload, result and extra."""
+        size = len(self.spec.name) + len(self.payload) + len(self.result or b"")
+        return size if self.extra is None else size + self.extra.size()
 
     def expires_ms(self) -> int:
         """When the TTL ends, counted from the scheduled time if there is one."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from workq.engine.documents import AREA_NAMES
 from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Job
 from workq.engine.queue import Queue
 from workq.engine.timers import TimerWheel
@@ -31,10 +32,23 @@ class State:
     deadlines     the end of each lease, and the time of each scheduled job
     next_seq      the `seq` of the next job
     evicted_jobs  jobs whose TTL ended before they did
-    stored_bytes  names, payloads and results of all jobs that the log keeps, so not of foreground jobs
+    stored_bytes  names, payloads, results and extras of all jobs that the log keeps, so not of foreground jobs; and
+                  documents
+    documents     what is kept beside jobs: areas of keys and values (`documents.py`)
+    finished      jobs with `meta` that have finished since the broker last took this list
     """
 
-    __slots__ = ("jobs", "queues", "expiries", "deadlines", "next_seq", "evicted_jobs", "stored_bytes")
+    __slots__ = (
+        "jobs",
+        "queues",
+        "expiries",
+        "deadlines",
+        "next_seq",
+        "evicted_jobs",
+        "stored_bytes",
+        "documents",
+        "finished",
+    )
 
     def __init__(self, now_ms: int) -> None:
         self.jobs: dict[bytes, Job] = {}
@@ -44,6 +58,8 @@ class State:
         self.next_seq = 1
         self.evicted_jobs = 0
         self.stored_bytes = 0
+        self.documents: list[dict[bytes, bytes]] = [{} for _ in AREA_NAMES]
+        self.finished: list[Job] = []
 
     def queue(self, name: bytes) -> Queue:
         """The queue `name`, made at its first use."""
@@ -51,6 +67,16 @@ class State:
         if queue is None:
             queue = self.queues[name] = Queue(name)
         return queue
+
+    def put_document(self, area: int, key: bytes, value: bytes) -> None:
+        """Let `key` have `value` from now on; b"" for none."""
+        documents = self.documents[area]
+        old = documents.pop(key, None)
+        if old is not None:
+            self.stored_bytes -= len(key) + len(old)
+        if value:
+            documents[key] = value
+            self.stored_bytes += len(key) + len(value)
 
     def insert(self, job: Job, to: int, deadline_ms: int) -> None:
         """Take in `job`, whose state will be `to`; `deadline_ms` goes with LEASED and SCHEDULED."""
@@ -60,6 +86,8 @@ class State:
         spec = job.spec
         if not spec.foreground:
             self.stored_bytes += len(spec.name) + len(job.payload)
+            if job.extra is not None:
+                self.stored_bytes += job.extra.size()
             expires_ms = job.expires_ms()
             if expires_ms != NEVER_MS:
                 self.expiries.add(job, expires_ms)
@@ -98,6 +126,8 @@ class State:
             self._leave(job)
         elif not job.spec.foreground:  # finished
             self.stored_bytes += len(job.result or b"")
+            if job.extra is not None and job.extra.meta:
+                self.finished.append(job)
 
     def _leave(self, job: Job) -> None:
         del self.jobs[job.job_id]

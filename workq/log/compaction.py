@@ -9,7 +9,7 @@ from typing import Final
 
 from workq.engine import Engine
 from workq.log.interface import Log
-from workq.log.records import FRAME, JOB_OVERHEAD, base
+from workq.log.records import DOCUMENT_OVERHEAD, FRAME, JOB_OVERHEAD, base, document
 
 # Begin when the log is larger than this many times what lives in it, plus one segment.
 LIVE_FACTOR: Final = 2
@@ -33,7 +33,8 @@ class Compaction:
         if not self._log.oldest:
             return False
         state = self._engine.state
-        live_bytes = state.stored_bytes + len(state.jobs) * JOB_OVERHEAD
+        documents = sum([len(area) for area in state.documents])
+        live_bytes = state.stored_bytes + len(state.jobs) * JOB_OVERHEAD + documents * DOCUMENT_OVERHEAD
         return self._log.total_bytes > LIVE_FACTOR * live_bytes + self._log.segment_size
 
     def step(self, budget: int, admit: Callable[[int], bool]) -> int:
@@ -47,7 +48,6 @@ class Compaction:
         if self._bodies is None:
             self._number = self._log.oldest
             self._bodies = self._log.read(self._number)
-        jobs = self._engine.state.jobs
         while budget > 0:
             body = self._held_back or next(self._bodies, None)
             if body is None:
@@ -56,19 +56,36 @@ class Compaction:
                 return self._number
             self._held_back = None
             budget -= FRAME.size + len(body)
-            found = base(body)
-            if found is None:
+            size = self._size_of_living(body)
+            if size == 0:
                 continue
-            job = jobs.get(found[0])
-            if job is None or job.seq != found[1]:
-                continue
-            size = JOB_OVERHEAD + job.size()
             if not admit(size):
                 self._held_back = body
                 break
-            self._engine.carry(job)
+            self._carry(body)
             budget -= size
         return 0
+
+    def _size_of_living(self, body: bytes) -> int:
+        """Bytes to carry what the record holds whole; 0 if that lives no more, or if it holds nothing whole."""
+        state = self._engine.state
+        found = base(body)
+        if found is not None:
+            job = state.jobs.get(found[0])
+            return JOB_OVERHEAD + job.size() if job is not None and job.seq == found[1] else 0
+        stored = document(body)
+        if stored is not None and stored[2] and state.documents[stored[0]].get(stored[1]) == stored[2]:
+            return DOCUMENT_OVERHEAD + len(stored[1]) + len(stored[2])
+        return 0
+
+    def _carry(self, body: bytes) -> None:
+        found = base(body)
+        if found is not None:
+            self._engine.carry(self._engine.state.jobs[found[0]])
+            return
+        stored = document(body)
+        assert stored is not None
+        self._engine.carry_document(stored[0], stored[1])
 
     def trimmed(self) -> None:
         """The segment that `step` has returned is gone."""

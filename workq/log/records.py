@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
 
+from workq.engine.documents import AREA_NAMES
 from workq.engine.events import (
     Added,
     Carried,
     Completed,
     Counters,
     Deleted,
+    DocumentPut,
     Due,
     Event,
     Exhausted,
@@ -24,8 +26,8 @@ from workq.engine.events import (
     Leased,
     Returned,
 )
-from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Job
-from workq.values import MIB, NAME_LENGTH, InvalidValue, JobSpec
+from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Extra, Job
+from workq.values import MAX_PROGRESS, MIB, NAME_LENGTH, InvalidValue, JobSpec, RetryPolicy
 
 ADDED: Final = 1
 DUE: Final = 2
@@ -39,6 +41,7 @@ DELETED: Final = 9
 EXPIRED: Final = 10
 CARRIED: Final = 11
 COUNTERS: Final = 12
+DOCUMENT: Final = 13
 # From here on: what the log says about itself.
 SYNCED: Final = 64
 TRIMMED: Final = 65
@@ -56,6 +59,7 @@ TYPE_NAMES: Final = {
     EXPIRED: "expired",
     CARRIED: "carried",
     COUNTERS: "counters",
+    DOCUMENT: "document",
     SYNCED: "synced",
     TRIMMED: "trimmed",
 }
@@ -63,24 +67,25 @@ TYPE_NAMES: Final = {
 FRAME: Final = struct.Struct("<II")  # length of the body, its CRC-32
 _JOB: Final = struct.Struct("<B16s")
 _JOB_AT: Final = struct.Struct("<B16sq")
-# type, id, seq, created, scheduled; then the spec: ttr, ttl, priority, max-attempts, max-fails, length of the name
-_ADDED: Final = struct.Struct("<B16sQqqIQiBBB")
-_SPEC_AT: Final = 41
-_NAME_AT: Final = 60
-# as above, with state, attempts, fails, deadline and the length of the payload in front of the spec
-_CARRIED: Final = struct.Struct("<B16sQqqBIIqIIQiBBB")
-_CARRIED_SPEC_AT: Final = 62
-_CARRIED_NAME_AT: Final = 81
-_SPEC: Final = struct.Struct("<IQiBBB")
+# type, id, seq, created, scheduled, lengths of spec and meta; these and the payload follow
+_ADDED: Final = struct.Struct("<B16sQqqHI")
+# as above, with the lengths of progress and payload, then state, attempts, fails, deadline; the result comes last
+_CARRIED: Final = struct.Struct("<B16sQqqHIHIBIIq")
+_SPEC: Final = struct.Struct("<IQiIIB")  # ttr, ttl, priority, max-attempts, max-fails, length of the name; the name
+_RETRY: Final = struct.Struct("<QHQ")  # and, for some, delay, backoff, longest delay
+_DOCUMENT: Final = struct.Struct("<BBH")  # type, area, length of the key; key and value
 _COUNTERS: Final = struct.Struct("<BQQ")
 _SYNCED: Final = struct.Struct("<B8sQQ")
 _TRIMMED: Final = struct.Struct("<BQ")
 _IDENTITY: Final = struct.Struct("<16sQ")  # what _ADDED and _CARRIED share, behind the type
 
 # The longest body: a job with name, payload and result as long as they may be.
-MAX_BODY: Final = _CARRIED_NAME_AT + NAME_LENGTH + 2 * MIB
-# What a job takes in the log at least, beside its name, payload and result.
-JOB_OVERHEAD: Final = FRAME.size + _CARRIED_NAME_AT
+MAX_SPEC: Final = _SPEC.size + NAME_LENGTH + _RETRY.size
+MAX_BODY: Final = _CARRIED.size + MAX_SPEC + MAX_PROGRESS + 3 * MIB
+# What a job takes in the log, at most, beside its name, payload, result and extra; and a document beside key and value.
+JOB_OVERHEAD: Final = FRAME.size + _CARRIED.size + _SPEC.size + _RETRY.size
+RETRY_BYTES: Final = _RETRY.size  # of which a job without a retry policy takes none
+DOCUMENT_OVERHEAD: Final = FRAME.size + _DOCUMENT.size
 # Bounds for what one command, apart from its payload or result, and one step of `Engine.tick` append.
 COMMAND_BYTES: Final = 512
 STEP_BYTES: Final = 64
@@ -108,11 +113,15 @@ def encode(events: Sequence[Event]) -> bytes:
             head = _JOB_AT.pack(COMPLETE, event.job_id, event.at_ms)
             tail = event.result
         elif isinstance(event, Added):
-            head = _added(event.job)
-            tail = event.job.payload
+            job = event.job
+            spec = job.spec.packed or pack_spec(job.spec)
+            meta = job.meta
+            head = (
+                _ADDED.pack(ADDED, job.job_id, job.seq, job.created_ms, job.scheduled_ms, len(spec), len(meta)) + spec
+            )
+            tail = meta + job.payload if meta else job.payload
         elif isinstance(event, Carried):
-            head = _carried(event.job)
-            tail = event.job.payload + (event.job.result or b"")
+            head, tail = _carried(event.job)
         elif isinstance(event, Failed):
             head = _JOB_AT.pack(FAIL, event.job_id, event.at_ms)
             tail = event.result
@@ -153,6 +162,15 @@ def unpack_trimmed(body: bytes) -> int:
     return int(segment)
 
 
+def document(body: bytes) -> tuple[int, bytes, bytes] | None:
+    """Area, key and value of the document that a body holds; None for other records."""
+    if body[0] != DOCUMENT:
+        return None
+    _, area, key_length = _DOCUMENT.unpack_from(body)
+    value_at = _DOCUMENT.size + key_length
+    return area, body[_DOCUMENT.size : value_at], body[value_at:]
+
+
 def base(body: bytes) -> tuple[bytes, int] | None:
     """Id and `seq` of the job that a body holds whole; None for other records."""
     kind = body[0]
@@ -179,10 +197,14 @@ class Decoder:
     def _decode(self, body: bytes) -> Event:
         kind = body[0]
         if kind == ADDED:
-            _, job_id, seq, created_ms, scheduled_ms, *_, name_length = _ADDED.unpack_from(body)
-            payload_at = _NAME_AT + name_length
-            spec = self._spec(body[_SPEC_AT:payload_at])
-            return Added(Job(job_id, spec, body[payload_at:], created_ms, scheduled_ms, seq))
+            _, job_id, seq, created_ms, scheduled_ms, spec_length, meta_length = _ADDED.unpack_from(body)
+            meta_at = _ADDED.size + spec_length
+            payload_at = meta_at + meta_length
+            if payload_at > len(body):
+                raise BadRecord(f"an added job with {spec_length} and {meta_length} bytes in a record of {len(body)}")
+            spec = self._spec(body[_ADDED.size : meta_at])
+            meta = body[meta_at:payload_at] if meta_length else b""
+            return Added(Job(job_id, spec, body[payload_at:], created_ms, scheduled_ms, seq, meta))
         if kind == LEASE:
             _, job_id, at_ms = _JOB_AT.unpack(body)
             return Leased(job_id, at_ms)
@@ -200,6 +222,12 @@ class Decoder:
         if kind == COUNTERS:
             _, next_seq, evicted_jobs = _COUNTERS.unpack(body)
             return Counters(next_seq, evicted_jobs)
+        stored = document(body)
+        if stored is not None:
+            area, key, value = stored
+            if area >= len(AREA_NAMES) or not key:
+                raise BadRecord(f"a document of area {area} with a key of {len(key)} bytes")
+            return DocumentPut(area, key, value)
         event = _PLAIN.get(kind)
         if event is None:
             raise BadRecord(f"there is no record of type {kind}")
@@ -208,13 +236,17 @@ class Decoder:
 
     def _decode_carried(self, body: bytes) -> Event:
         _, job_id, seq, created_ms, scheduled_ms, *more = _CARRIED.unpack_from(body)
-        state, attempts, fails, deadline_ms, payload_length, *_, name_length = more
-        payload_at = _CARRIED_NAME_AT + name_length
+        spec_length, meta_length, progress_length, payload_length, state, attempts, fails, deadline_ms = more
+        meta_at = _CARRIED.size + spec_length
+        progress_at = meta_at + meta_length
+        payload_at = progress_at + progress_length
         result_at = payload_at + payload_length
         if state not in _STATES or result_at > len(body):
             raise BadRecord(f"a carried job in state {state} with a payload of {payload_length} bytes")
-        spec = self._spec(body[_CARRIED_SPEC_AT:payload_at])
+        spec = self._spec(body[_CARRIED.size : meta_at])
         job = Job(job_id, spec, body[payload_at:result_at], created_ms, scheduled_ms, seq)
+        if meta_length or progress_length:
+            job.extra = Extra(body[meta_at:progress_at], body[progress_at:payload_at])
         job.state = state
         job.attempts = attempts
         job.fails = fails
@@ -226,57 +258,50 @@ class Decoder:
     def _spec(self, packed: bytes) -> JobSpec:
         spec = self._specs.get(packed)
         if spec is None:
-            ttr_ms, ttl_ms, priority, max_attempts, max_fails, _ = _SPEC.unpack_from(packed)
-            spec = JobSpec(packed[_SPEC.size :], ttr_ms, ttl_ms, priority, max_attempts, max_fails)
+            ttr_ms, ttl_ms, priority, max_attempts, max_fails, name_length = _SPEC.unpack_from(packed)
+            retry_at = _SPEC.size + name_length
+            retry = RetryPolicy(*_RETRY.unpack(packed[retry_at:])) if retry_at < len(packed) else None
+            name = packed[_SPEC.size : retry_at]
+            spec = JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails, retry)
+            spec.packed = packed
             if len(self._specs) >= _MAX_SPECS:
                 self._specs.clear()
             self._specs[packed] = spec
         return spec
 
 
-def _added(job: Job) -> bytes:
-    spec = job.spec
-    return (
-        _ADDED.pack(
-            ADDED,
-            job.job_id,
-            job.seq,
-            job.created_ms,
-            job.scheduled_ms,
-            spec.ttr_ms,
-            spec.ttl_ms,
-            spec.priority,
-            spec.max_attempts,
-            spec.max_fails,
-            len(spec.name),
-        )
+def pack_spec(spec: JobSpec) -> bytes:
+    """The bytes of a spec, which it then keeps, because many jobs share it."""
+    packed = (
+        _SPEC.pack(spec.ttr_ms, spec.ttl_ms, spec.priority, spec.max_attempts, spec.max_fails, len(spec.name))
         + spec.name
     )
+    retry = spec.retry
+    if retry is not None:
+        packed += _RETRY.pack(retry.delay_ms, retry.backoff_thousandths, retry.max_delay_ms)
+    spec.packed = packed
+    return packed
 
 
-def _carried(job: Job) -> bytes:
-    spec = job.spec
-    return (
-        _CARRIED.pack(
-            CARRIED,
-            job.job_id,
-            job.seq,
-            job.created_ms,
-            job.scheduled_ms,
-            job.state,
-            job.attempts,
-            job.fails,
-            job.deadline_ms,
-            len(job.payload),
-            spec.ttr_ms,
-            spec.ttl_ms,
-            spec.priority,
-            spec.max_attempts,
-            spec.max_fails,
-            len(spec.name),
-        )
-        + spec.name
+def _carried(job: Job) -> tuple[bytes, bytes]:
+    spec = job.spec.packed or pack_spec(job.spec)
+    extra = job.extra or Extra()
+    head = _CARRIED.pack(
+        CARRIED,
+        job.job_id,
+        job.seq,
+        job.created_ms,
+        job.scheduled_ms,
+        len(spec),
+        len(extra.meta),
+        len(extra.progress),
+        len(job.payload),
+        job.state,
+        job.attempts,
+        job.fails,
+        job.deadline_ms,
     )
+    return head, b"".join([spec, extra.meta, extra.progress, job.payload, job.result or b""])
 
 
 _PLAIN: Final[dict[int, type[Due | Returned | FailedOnce | Deleted | Expired]]] = {
@@ -296,4 +321,6 @@ def _other(event: Event) -> bytes:
         return _JOB_AT.pack(EXHAUSTED, event.job_id, event.at_ms)
     if isinstance(event, Counters):
         return _COUNTERS.pack(COUNTERS, event.next_seq, event.evicted_jobs)
+    if isinstance(event, DocumentPut):
+        return _DOCUMENT.pack(DOCUMENT, event.area, len(event.key)) + event.key + event.value
     raise TypeError(f"the log does not know {type(event).__name__}")

@@ -9,14 +9,14 @@ import shutil
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from workq.engine.events import Added, Carried, Counters, Event, JobEvent
+from workq.engine.documents import AREA_NAMES
+from workq.engine.events import Added, Carried, Counters, DocumentPut, Event, JobEvent, restated
 from workq.engine.job import STATE_NAMES, Job
 from workq.engine.state import State
 from workq.log.cmdlog import read_cmdlog
@@ -27,10 +27,11 @@ from workq.log.records import SYNCED, TYPE_NAMES, BadRecord, Decoder, encode, un
 from workq.log.replay import Segment, replay
 from workq.log.salvage import salvage
 from workq.log.segments import CHUNK_SIZE, Records, last_written, segment_name, segment_numbers
+from workq.values import RetryPolicy
 from workq.version import VERSION
 
 _SEGMENT_SIZE: Final = 64 * 2**20
-_JOBS_PER_BATCH: Final = 1000
+_EVENTS_PER_BATCH: Final = 1000
 _COPY_TRIES: Final = 10
 
 _DIRECTORY: Final = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -108,7 +109,7 @@ def repair(directory: Path) -> None:
     log.replace(numbers)
     counters = encode([Counters(state.next_seq, state.evicted_jobs)])
     log.begin_afresh(counters)
-    _append_jobs(log, state.jobs.values(), counters)
+    _append_events(log, restated(state), counters)
     log.finish_afresh(counters)
     log.close()
     click.echo(f"repaired; records: {salvaged.records}, jobs: {len(state.jobs)}, losses: {len(salvaged.losses)}")
@@ -165,6 +166,8 @@ def _description(decoder: Decoder, body: bytes) -> dict[str, object]:
         return _job(event.job)
     if isinstance(event, Carried):
         return _job(event.job) | _present(event.job)
+    if isinstance(event, DocumentPut):
+        return {"area": AREA_NAMES[event.area], **_text("key", event.key), **_text("value", event.value)}
     return _fields(event)
 
 
@@ -194,7 +197,19 @@ def _job(job: Job) -> dict[str, object]:
         "max_fails": spec.max_fails,
         "created_ms": job.created_ms,
         "scheduled_ms": job.scheduled_ms,
+        **_retry(spec.retry),
         **_text("payload", job.payload),
+        **(_text("meta", job.meta) if job.meta else {}),
+    }
+
+
+def _retry(retry: RetryPolicy | None) -> dict[str, object]:
+    if retry is None:
+        return {}
+    return {
+        "retry_delay_ms": retry.delay_ms,
+        "retry_backoff": retry.backoff_thousandths / 1000,
+        "retry_max_delay_ms": retry.max_delay_ms,
     }
 
 
@@ -205,6 +220,8 @@ def _present(job: Job) -> dict[str, object]:
         "fails": job.fails,
         "deadline_ms": job.deadline_ms,
     }
+    if job.extra is not None and job.extra.progress:
+        present |= _text("progress", job.extra.progress)
     return present if job.result is None else present | _text("result", job.result)
 
 
@@ -270,7 +287,7 @@ def import_cmdlog(old: Path, new: Path) -> None:
     counters = encode([Counters(jobs[-1].seq + 1 if jobs else 1, 0)])
     with _new_directory(new) as files:
         log = open_files(files, _SEGMENT_SIZE, State(0), _quietly)
-        _append_jobs(log, jobs, counters)
+        _append_events(log, [Carried(job) for job in jobs], counters)
         log.append(counters, counters)
         log.close()
     click.echo(f"imported; jobs: {len(jobs)}, left behind because their TTL is over: {imported.expired}")
@@ -291,15 +308,9 @@ def _new_directory(directory: Path) -> Iterator[Files]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _append_jobs(log: FileLog, jobs: Iterable[Job], counters: bytes) -> None:
-    for batch in _batches(jobs):
-        log.append(encode([Carried(job) for job in batch]), counters)
-
-
-def _batches(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    each = iter(jobs)
-    while batch := list(islice(each, _JOBS_PER_BATCH)):
-        yield batch
+def _append_events(log: FileLog, events: Sequence[Event], counters: bytes) -> None:
+    for start in range(0, len(events), _EVENTS_PER_BATCH):
+        log.append(encode(events[start : start + _EVENTS_PER_BATCH]), counters)
 
 
 def _quietly(done: int, total: int) -> None:
