@@ -77,7 +77,8 @@ class _Absent(Exception):
 
 
 def _workq_command(port: int, log_directory: Path | None) -> list[str]:
-    command = [sys.executable, "-m", "workq.server.main", "--port", str(port), "--log-level", "warning"]
+    command = [sys.executable, "-m", "workq.server.main", "--port", str(port), "--http", "off"]
+    command += ["--log-level", "warning"]
     return command if log_directory is None else [*command, "--data-dir", str(log_directory), "--log-sync", "always"]
 
 

@@ -24,8 +24,9 @@ class ServerProcess:
 
     `under` is a command that runs another one, such as `nice`.
 
-    address    of its first listener: (host, port), or the path of a Unix socket
-    addresses  of all its listeners
+    address         of its first listener: (host, port), or the path of a Unix socket
+    addresses       of all its listeners for the text protocol
+    http_addresses  of its HTTP listeners, by the name of the door, of our own API by ""; none unless flags ask for them
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class ServerProcess:
         under: Sequence[str] = (),
     ) -> None:
         listens = any([flag.startswith(("--listen", "--port")) for flag in flags])
-        command = [sys.executable, "-m", "workq.server.main", *flags, *([] if listens else ["--port", "0"])]
+        command = [sys.executable, "-m", "workq.server.main", "--http", "off", *flags]
+        command += [] if listens else ["--port", "0"]
         if file_limit is not None:
             command = ["sh", "-c", f'ulimit -n {file_limit}; exec "$@"', "sh", *command]
         self._process = subprocess.Popen(
@@ -49,6 +51,7 @@ class ServerProcess:
         )
         self.pid = self._process.pid
         self.addresses: list[Address] = []
+        self.http_addresses: dict[str, tuple[str, int]] = {}
         self._log: list[str] = []
         self._told = threading.Event()  # it is ready, or it has ended
         self._reader = threading.Thread(target=self._read_log, daemon=True)
@@ -101,14 +104,23 @@ class ServerProcess:
                 self._log.append(line)
                 ready = re.search(r" is ready on (.+)$", line)
                 if ready is not None:
-                    self.addresses = [_address(text) for text in ready[1].split(", ")]
+                    self._take_addresses(ready[1].split(", "))
                     self._told.set()
         self._told.set()
+
+    def _take_addresses(self, texts: list[str]) -> None:
+        urls = [re.fullmatch(r"http://(\S+)(?: \((\w+)\))?", text) for text in texts]
+        self.http_addresses = {url[2] or "": _tcp_address(url[1]) for url in urls if url is not None}
+        self.addresses = [_address(text) for text, url in zip(texts, urls, strict=True) if url is None]
 
 
 def _address(text: str) -> Address:
     if text.startswith("unix:"):
         return text.removeprefix("unix:")
+    return _tcp_address(text)
+
+
+def _tcp_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
 

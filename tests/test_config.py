@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from workq.build import is_compiled
-from workq.server.config import ROWS, Address, ConfigError, Row, Settings, load_settings
+from workq.server.config import ROWS, Settings, load_settings
+from workq.settings import Address, ConfigError, Row
 from workq.version import VERSION
 
 BUILD = "compiled" if is_compiled() else "pure"
@@ -29,6 +30,13 @@ EXAMPLES: dict[str, list[tuple[str, Any]]] = {
     "log_sync": [("interval", "interval"), ("os", "os"), ("always", "always")],
     "log_sync_interval": [("0.001", 0.001), ("2", 2.0), ("3600", 3600.0)],
     "log_segment_size": [("4KiB", 4096), ("1GiB", 2**30), ("1000000", 1_000_000)],
+    "http": [("off", None), ("127.0.0.1:0", Address("127.0.0.1", 0)), ("[::1]:80", Address("::1", 80))],
+    "hq_listen": [("off", None), ("0.0.0.0:19900", Address("0.0.0.0", 19900)), ("[::]:1", Address("::", 1))],
+    "fireworq_listen": [("off", None), ("0.0.0.0:8080", Address("0.0.0.0", 8080)), ("[::]:1", Address("::", 1))],
+    "messages_listen": [("off", None), ("0.0.0.0:9999", Address("0.0.0.0", 9999)), ("[::]:1", Address("::", 1))],
+    "http_idle_timeout": [("0.1", 0.1), ("75", 75.0), ("86400", 86_400.0)],
+    "access_log": [("text", "text"), ("json", "json"), ("off", "off")],
+    "access_log_file": [("a", Path("a")), ("/var/log/b", Path("/var/log/b")), ("c d", Path("c d"))],
 }
 
 every_setting = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -63,6 +71,16 @@ def test_without_anything_given_the_server_listens_on_loopback_port_9922():
     assert settings.data_dir is None
     assert (settings.log_sync, settings.log_sync_interval) == ("always", 1.0)
     assert settings.log_segment_size == 64 * 2**20
+
+
+def test_without_anything_given_our_http_api_listens_on_loopback_port_9923_and_no_other_door_does():
+    settings = load_settings([], {})
+    assert settings.http == Address("127.0.0.1", 9923)
+    assert (settings.hq_listen, settings.fireworq_listen, settings.messages_listen) == (None, None, None)
+    assert (settings.access_log, settings.access_log_file, settings.http_idle_timeout) == ("off", None, 75.0)
+    assert settings.listens_on_http
+    assert not load_settings(["--http", "off"], {}).listens_on_http
+    assert load_settings(["--http", "off", "--hq-listen", "localhost:1"], {}).listens_on_http
 
 
 @every_setting
@@ -175,6 +193,11 @@ class TestErrors:
             ("log_sync_interval", "3601", "a number of seconds from 0.001 to 3600"),
             ("log_sync_interval", "nan", "a number of seconds from 0.001 to 3600"),
             ("log_sync_interval", "1s", "a number of seconds from 0.001 to 3600"),
+            ("http", "on", "off or HOST:PORT, such as 127.0.0.1:9923 or [::1]:9923"),
+            ("http", "9923", "off or HOST:PORT, such as 127.0.0.1:9923 or [::1]:9923"),
+            ("hq_listen", "", "off or HOST:PORT, such as 127.0.0.1:9923 or [::1]:9923"),
+            ("http_idle_timeout", "0", "a number of seconds from 0.1 to 86400"),
+            ("access_log", "xml", "one of off, text, json"),
             ("log_segment_size", "4095", "a size from 4096 to 4294967296 bytes, such as 8388608, 512KiB or 64MiB"),
             ("log_segment_size", "5GiB", "a size from 4096 to 4294967296 bytes, such as 8388608, 512KiB or 64MiB"),
             ("log_segment_size", "64MB", "a size from 4096 to 4294967296 bytes, such as 8388608, 512KiB or 64MiB"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from workq.commands import Command, InspectServer
-from workq.commit import GroupCommit
+from workq.commit import GroupCommit, Holder
 from workq.engine import NEVER_MS, Engine, OnReply, Waiter
 from workq.engine.job import Job
 from workq.replies import Reply, ServerInfo, Unavailable
@@ -129,10 +129,18 @@ class Broker:
         """Like `changed`, for a reply that is given to a waiter."""
         return self._commit is not None and len(self._engine.events) != self._mark
 
-    def wait_for_log(self, client: Client) -> None:
-        """Have `client` told by `hold` and `release` what becomes of the events of this turn."""
+    def wait_for_log(self, holder: Holder) -> None:
+        """Have `holder` told by `hold` and `release` what becomes of the events of this turn."""
         assert self._commit is not None
-        self._commit.hold(client)
+        self._commit.hold(holder)
+
+    def trouble(self) -> str | None:
+        """Why the log refuses commands that change something, if it does."""
+        return None if self._commit is None else self._commit.trouble()
+
+    def now_ms(self) -> int:
+        """The time of this turn, or now."""
+        return self._turn_ms or self._clock.now_ms()
 
     def cancel(self, waiter: Waiter) -> None:
         """Forget the waiter of a client that is gone."""

@@ -178,6 +178,10 @@ class GroupCommit:
         self._claimed += steps * STEP_BYTES
         return steps
 
+    def trouble(self) -> str | None:
+        """Why commands are refused, if they are."""
+        return None if self._refusal is None else self._refusal.text
+
     def hold(self, holder: Holder) -> None:
         """Let `holder` wait: its replies depend on events of this turn."""
         self._collecting.holders[holder] = None

@@ -13,16 +13,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from workq.broker import Broker, Clock
 from workq.build import is_compiled
 from workq.commit import GroupCommit
 from workq.engine import Engine
+from workq.gateway import Gateway
 from workq.log import FileLog, LogError, open_log
-from workq.server.config import Address, ConfigError, Settings, load_settings
+from workq.server.config import Settings, load_settings
+from workq.server.errors import StartError, cannot_listen
+from workq.settings import Address, ConfigError
 from workq.tcp import Connection, HangupWatch
 from workq.version import VERSION
+
+if TYPE_CHECKING:
+    from workq.server.web import Web
 
 try:
     import uvloop
@@ -39,10 +45,6 @@ _FILES_WANTED: Final = 10_240
 log = logging.getLogger("workq")
 
 
-class StartError(Exception):
-    """The server cannot start. The text tells the operator why, in one line."""
-
-
 class Server:
     """A broker and its doors."""
 
@@ -57,26 +59,44 @@ class Server:
             file_log = _open_log(settings.data_dir, settings.log_segment_size, engine)
             commit = GroupCommit(engine, file_log, settings.log_sync, settings.log_sync_interval, loop)
         self._broker = Broker(engine, clock, loop, commit)
+        self._gateway = Gateway(self._broker)
         self._hangups = HangupWatch(loop)
         self._listeners: list[asyncio.Server] = []
+        self._web: Web | None = None
 
     async def start(self) -> list[str]:
         """Listen; return the addresses. Raises `StartError`, and then nothing listens."""
+        settings = self._settings
+        urls: list[str] = []
         try:
-            for address in self._settings.addresses:
+            for address in settings.addresses:
                 await self._listen_tcp(address)
-            if self._settings.unix is not None:
-                await self._listen_unix(self._settings.unix)
+            if settings.unix is not None:
+                await self._listen_unix(settings.unix)
+            if settings.listens_on_http:
+                from workq.server.web import Web
+
+                self._web = Web(settings, self._gateway)
+                urls = await self._web.start(DRAIN_SECONDS)
         except StartError:
             self._stop_listening()
+            if self._web is not None:
+                await self._web.stop()
             raise
-        return [_shown_address(listening) for listener in self._listeners for listening in listener.sockets]
+        shown = [_shown_address(listening) for listener in self._listeners for listening in listener.sockets]
+        return [*shown, *urls]
 
     async def stop(self) -> None:
         """Stop accepting, close who only waits, let commands be finished that were half sent, for a bounded time."""
         self._stop_listening()
-        clients = self._broker.clients()
-        for client in clients:
+        self._gateway.shut_down()
+        await asyncio.gather(self._drain(), self._web.stop() if self._web is not None else asyncio.sleep(0))
+        self._hangups.close()
+        await self._broker.close()
+
+    async def _drain(self) -> None:
+        """End the TCP connections."""
+        for client in self._broker.clients():
             client.shut_down()
         try:
             await asyncio.wait_for(self._broker.wait_for_no_clients(), DRAIN_SECONDS)
@@ -86,8 +106,6 @@ class Server:
             for client in left:
                 client.abort()
             await self._broker.wait_for_no_clients()
-        self._hangups.close()
-        await self._broker.close()
 
     def _connection(self) -> asyncio.BaseProtocol:
         return cast(asyncio.BaseProtocol, Connection(self._broker, self._hangups))
@@ -98,7 +116,7 @@ class Server:
                 self._connection, address.host, address.port, backlog=_BACKLOG, reuse_address=True
             )
         except OSError as error:
-            raise _cannot_listen(str(address), error) from None
+            raise cannot_listen(str(address), error) from None
         self._listeners.append(listener)
 
     async def _listen_unix(self, path: Path) -> None:
@@ -111,7 +129,7 @@ class Server:
         try:
             listener = await self._loop.create_unix_server(self._connection, str(path), backlog=_BACKLOG)
         except OSError as error:
-            raise _cannot_listen(f"unix:{path}", error) from None
+            raise cannot_listen(f"unix:{path}", error) from None
         self._listeners.append(listener)
 
     def _stop_listening(self) -> None:
@@ -162,12 +180,6 @@ def _remove_if_dead(path: Path) -> None:
             path.unlink()
         else:
             raise StartError(f"cannot listen on unix:{path}: another server is listening there")
-
-
-def _cannot_listen(where: str, error: OSError) -> StartError:
-    # asyncio wraps the reason into a sentence of its own; the system's words are enough.
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    return StartError(f"cannot listen on {where}: {reason}")
 
 
 def _shown_address(listening: socket.socket) -> str:

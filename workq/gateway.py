@@ -1,0 +1,130 @@
+"""Commands from coroutines: `reply = await gateway.execute(command)`.
+
+The reply comes when the log has what the command did, as the sync policy promises; the requests of a loop turn share a
+batch. Whoever is cancelled while a command waits (a `lease`, a `run`, a `result`) takes nothing with him.
+"""
+
+import asyncio
+import os
+
+from workq.broker import Broker
+from workq.commands import Command
+from workq.engine import Waiter
+from workq.replies import Reply, Unavailable
+
+
+class ServerUnavailable(Exception):
+    """The server cannot do it now: its log has failed, its disk is full, or it is stopping. The text says which."""
+
+
+_STOPPING = Unavailable("The server is stopping")
+
+
+class _Call:
+    """One command on its way: what the broker knows of it."""
+
+    __slots__ = ("_broker", "_future", "_reply")
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._future: asyncio.Future[Reply] | None = None
+        self._reply: Reply | None = None
+
+    def future(self, reply: Reply | None = None) -> asyncio.Future[Reply]:
+        """Where the reply comes: `reply` when the log has it, or what `on_reply` gets."""
+        self._reply = reply
+        self._future = asyncio.get_running_loop().create_future()
+        return self._future
+
+    def on_reply(self, reply: Reply) -> None:
+        """The command that waited is answered."""
+        if self._broker.is_changing():
+            self._reply = reply
+            self._broker.wait_for_log(self)
+        else:
+            self._answer(reply)
+
+    def hold(self) -> None:
+        """The log has begun to write what the reply depends on."""
+
+    def release(self, lost: Unavailable | None) -> None:
+        """The log has written it, or has `lost` it."""
+        assert self._reply is not None
+        self._answer(lost or self._reply)
+
+    def _answer(self, reply: Reply) -> None:
+        if self._future is not None and not self._future.done():  # cancelled meanwhile
+            self._future.set_result(reply)
+
+
+class Gateway:
+    """Executes commands for coroutines. Use it from the loop's thread only.
+
+    Nobody has to be registered: it serves any number of requests at a time.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._waiting: dict[asyncio.Future[Reply], Waiter] = {}
+        self._stopping = False
+
+    async def execute(self, command: Command) -> Reply:
+        """Execute `command`; return its reply when it may leave. Raises `ServerUnavailable`.
+
+        When cancelled, a command that waits is forgotten; any other has been done all the same.
+        """
+        broker = self._broker
+        call = _Call(broker)
+        answer = broker.execute(command, call.on_reply)
+        if not isinstance(answer, Reply):
+            answer = await self._wait(call, answer)
+        elif broker.changed:
+            future = call.future(answer)
+            broker.wait_for_log(call)
+            answer = await future
+        if isinstance(answer, Unavailable):
+            raise ServerUnavailable(answer.text)
+        return answer
+
+    async def _wait(self, call: _Call, waiter: Waiter) -> Reply:
+        """The reply that is given to `waiter`."""
+        future = call.future()
+        if self._stopping:
+            self._stop(future, waiter)
+        self._waiting[future] = waiter
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._broker.cancel(waiter)
+            raise
+        finally:
+            del self._waiting[future]
+
+    def _stop(self, future: asyncio.Future[Reply], waiter: Waiter) -> None:
+        if not waiter.done:  # else the answer is on its way, and waits for the log
+            self._broker.cancel(waiter)
+            future.set_result(_STOPPING)
+
+    def new_job_id(self) -> bytes:
+        """A new id: a UUID of version 7, so that ids sort by the time of their making, to the millisecond."""
+        random = os.urandom(10)
+        stamped = self._broker.now_ms().to_bytes(6, "big") + random
+        return stamped[:6] + bytes([0x70 | stamped[6] & 0x0F, stamped[7], 0x80 | stamped[8] & 0x3F]) + stamped[9:]
+
+    def now_ms(self) -> int:
+        """The time as the engine sees it, as Unix time."""
+        return self._broker.now_ms()
+
+    def waiting(self) -> int:
+        """How many commands wait."""
+        return len(self._waiting)
+
+    def trouble(self) -> str | None:
+        """Why commands that change something are refused at the moment, if they are."""
+        return _STOPPING.text if self._stopping else self._broker.trouble()
+
+    def shut_down(self) -> None:
+        """From now on nothing waits: those who do get `ServerUnavailable`. Other commands are executed as before."""
+        self._stopping = True
+        for future, waiter in self._waiting.items():
+            self._stop(future, waiter)

@@ -1,0 +1,100 @@
+"""What the applications of all HTTP APIs have in common: errors in the words of each, limits, bodies read in time.
+
+A handler is ``async def handler(request) -> web.Response``. It raises `HttpError` for what its client did wrong, and
+lets `InvalidValue` (400), `ServerUnavailable` (503) and errors that nobody foresaw (500, with the traceback in the
+server's log only) pass through; the application's own `FormatError` puts them into the words of that API.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
+
+from aiohttp import web
+
+from workq.gateway import ServerUnavailable
+from workq.values import InvalidValue
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# Request, status, what is wrong: the answer. Its headers are completed by those that the status asks for.
+FormatError: TypeAlias = Callable[[web.Request, int, str], web.Response]
+
+# A payload of 1 MiB in JSON, each byte of it written as \u00xx, and what comes with it.
+LARGEST_BODY: Final = 6 * 1_048_576 + 65_536
+# How long a body may take to come, once its head has.
+BODY_SECONDS: Final = 60.0
+# When to come back after a 503: a full disk is tried again several times a second.
+_RETRY_AFTER: Final = {"Retry-After": "1"}
+# Where `request` has its id.
+REQUEST_ID: Final = "workq-request-id"
+
+logger = logging.getLogger("workq.http")
+
+
+class HttpError(Exception):
+    """The request cannot be served. The text is for its client: what is wrong, and what is allowed."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = headers or {}
+
+
+def plain_error(request: web.Request, status: int, text: str) -> web.Response:
+    """The error as a line of text."""
+    return web.Response(status=status, text=f"{text}\n")
+
+
+def application(format_error: FormatError) -> web.Application:
+    """An empty application whose errors are formatted by `format_error`."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except HttpError as error:
+            status, text, headers = error.status, error.text, error.headers
+        except InvalidValue as error:
+            status, text, headers = 400, str(error), {}
+        except ServerUnavailable as error:
+            status, text, headers = 503, str(error), _RETRY_AFTER
+        except web.HTTPException as error:
+            # It is a response too, which something holds, and it holds the frames in its traceback, which hold that:
+            # a circle, and nobody collects those here.
+            error.__traceback__ = None
+            if error.status < 400:
+                location = {"Location": error.headers["Location"]} if "Location" in error.headers else None
+                return web.Response(status=error.status, headers=location)
+            status, text = error.status, _sentence(request, error)
+            headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        except Exception:
+            logger.exception("request %s (%s %s) failed", request[REQUEST_ID], request.method, request.path)
+            status, headers = 500, {}
+            text = f"The server failed; its log says more at request {request[REQUEST_ID]}"
+        response = format_error(request, status, text)
+        response.headers.update(headers)
+        return response
+
+    return web.Application(middlewares=[guard], client_max_size=LARGEST_BODY)
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The whole body. Raises `HttpError` when it is too long or comes too slowly."""
+    if request.content.is_eof():
+        return await request.read()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise HttpError(408, f"The body did not come within {BODY_SECONDS:g} s") from None
+
+
+def _sentence(request: web.Request, error: web.HTTPException) -> str:
+    if error.status == 404:
+        return f"There is nothing at {request.path}"
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"{error.method} is not allowed at {request.path}, {', '.join(sorted(error.allowed_methods))} is"
+    if error.status == 413:
+        return f"The body is too long: at most {LARGEST_BODY} bytes are allowed"
+    return error.text or error.reason

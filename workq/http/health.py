@@ -1,0 +1,19 @@
+"""For what watches over the server: `/healthz` says that it is alive, `/readyz` that it takes work."""
+
+from aiohttp import web
+
+from workq.gateway import Gateway
+
+
+def add_routes(application: web.Application, gateway: Gateway) -> None:
+    """Add them to `application`."""
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        trouble = gateway.trouble()
+        return web.Response(text="ok\n") if trouble is None else web.Response(status=503, text=f"{trouble}\n")
+
+    application.router.add_get("/healthz", healthz)
+    application.router.add_get("/readyz", readyz)

@@ -1,0 +1,109 @@
+"""Listeners: each serves one application, on the event loop of the TCP door, and stops in good order.
+
+Before a request reaches its application it gets an id, which its answer carries too; when it is answered the access log
+gets a line.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from itertools import count
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from workq.http.access_log import AccessLog
+from workq.http.application import REQUEST_ID, Handler
+from workq.settings import Address
+
+_BACKLOG: Final = 4096
+# Longer ids of requests are replaced by one of ours; so are those that could harm a log.
+_LONGEST_REQUEST_ID: Final = 128
+_ID_HEADER: Final = "X-Request-Id"
+
+
+class Door(Protocol):
+    """The API of another system: mounted below our own API, and at the root of a listener of its own."""
+
+    def application(self) -> web.Application:
+        """A new application that serves it."""
+
+
+class HttpServer:
+    """All HTTP listeners of a server.
+
+    idle_timeout_s  how long a connection may take to send the (next) head
+    access_log      where a line about each request goes; None for nowhere
+    """
+
+    def __init__(self, idle_timeout_s: float, access_log: AccessLog | None) -> None:
+        self._options: dict[str, Any] = {
+            "keepalive_timeout": idle_timeout_s,
+            "handler_cancellation": True,  # the command of a client that hung up is cancelled
+            "access_log": None,
+            "logger": _protocol_logger(),
+        }
+        if access_log is not None:
+            self._options |= {"access_log": access_log.logger, "access_log_class": access_log.writer}
+        self._runners: list[web.AppRunner] = []
+        self._ids = count(1)
+        self._id_prefix = os.urandom(4).hex()
+
+    async def listen(self, application: web.Application, address: Address, drain_s: float) -> Sequence[Address]:
+        """Serve `application` at `address`; return the address or, for a name that has several, all of them.
+
+        drain_s  how long requests may take to be answered when the server stops
+
+        Raises `OSError` where nobody can listen.
+        """
+        application.middlewares.insert(0, self._identify)
+        runner = web.AppRunner(application, shutdown_timeout=drain_s, **self._options)
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG, reuse_address=True)
+        await site.start()
+        return [Address(name[0], name[1]) for name in runner.addresses]
+
+    async def stop(self) -> None:
+        """Stop listening, close idle connections, let requests be answered for a bounded time."""
+        await asyncio.gather(*[runner.cleanup() for runner in self._runners])
+        self._runners.clear()
+
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return sum([len(runner.server.connections) for runner in self._runners if runner.server is not None])
+
+    @web.middleware
+    async def _identify(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request.headers.get(_ID_HEADER)
+        if request_id is None or not _is_harmless(request_id):
+            request_id = f"{self._id_prefix}-{next(self._ids)}"
+        request[REQUEST_ID] = request_id
+        response = await handler(request)
+        response.headers[_ID_HEADER] = request_id
+        return response
+
+
+def _is_harmless(request_id: str) -> bool:
+    return 0 < len(request_id) <= _LONGEST_REQUEST_ID and request_id.isascii() and request_id.isprintable()
+
+
+def _protocol_logger() -> logging.Logger:
+    """For what aiohttp says. That somebody sent something else than HTTP is no trouble of the server's."""
+    logger = logging.getLogger("workq.http.protocol")
+    if not logger.filters:
+        logger.addFilter(_tame)
+    return logger
+
+
+def _tame(record: logging.LogRecord) -> bool:
+    """Tell a client's mistake without a traceback, and only where details are wanted."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError):
+        return True
+    record.exc_info = None
+    record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+    record.msg, record.args = f"{record.msg}: %s", (*(record.args or ()), error.message)
+    return logging.getLogger().isEnabledFor(logging.DEBUG)

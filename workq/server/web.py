@@ -1,0 +1,75 @@
+"""Which HTTP application listens where.
+
+Imported only by a server that is to listen on HTTP: aiohttp takes longer to load than all the rest.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from workq.gateway import Gateway
+from workq.http import health, native
+from workq.http.access_log import open_access_log
+from workq.http.application import application
+from workq.http.fireworq import FireworqDoor
+from workq.http.hq import HqDoor
+from workq.http.messages import MessagesDoor
+from workq.http.problem import problem
+from workq.http.server import Door, HttpServer
+from workq.server.config import Settings
+from workq.server.errors import StartError, cannot_listen
+from workq.settings import Address
+
+_OFF_HINT: Final = "; {flag} HOST:PORT takes another address, {flag} off none"
+
+
+class Web:
+    """The HTTP side of a server."""
+
+    def __init__(self, settings: Settings, gateway: Gateway) -> None:
+        """Raises `StartError` when the access log cannot be written."""
+        try:
+            access_log = open_access_log(settings.access_log, settings.access_log_file)
+        except OSError as error:
+            raise StartError(f"cannot write {settings.access_log_file}: {error.strerror}") from None
+        self._settings = settings
+        self._gateway = gateway
+        self._server = HttpServer(settings.http_idle_timeout, access_log)
+        self._doors: Mapping[str, Door] = {
+            "hq": HqDoor(gateway, settings.hq),
+            "fireworq": FireworqDoor(gateway, settings.fireworq),
+            "messages": MessagesDoor(gateway, settings.messages),
+        }
+
+    async def start(self, drain_s: float) -> list[str]:
+        """Listen; return the URLs, those of a door with its name. Raises `StartError`: `stop` then ends the rest."""
+        settings = self._settings
+        places = [("http", settings.http, self._own_application())]
+        listens = {"hq": settings.hq_listen, "fireworq": settings.fireworq_listen, "messages": settings.messages_listen}
+        places += [(f"{name}-listen", listens[name], door.application()) for name, door in self._doors.items()]
+        urls = []
+        for key, address, served in places:
+            if address is not None:
+                name = "" if key == "http" else f" ({key.removesuffix('-listen')})"
+                listening = await self._listen(f"--{key}", address, served, drain_s)
+                urls += [f"http://{each}{name}" for each in listening]
+        return urls
+
+    async def stop(self) -> None:
+        """Stop listening, and let requests be answered for a bounded time. The gateway should be shut down before."""
+        await self._server.stop()
+
+    async def _listen(self, flag: str, address: Address, served: web.Application, drain_s: float) -> list[Address]:
+        try:
+            return list(await self._server.listen(served, address, drain_s))
+        except OSError as error:
+            raise cannot_listen(f"http://{address}", error, _OFF_HINT.format(flag=flag)) from None
+
+    def _own_application(self) -> web.Application:
+        own = application(problem)
+        native.add_routes(own, self._gateway)
+        health.add_routes(own, self._gateway)
+        for name, door in self._doors.items():
+            own.add_subapp(f"/{name}", door.application())
+        return own
