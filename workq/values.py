@@ -115,7 +115,7 @@ class RetryPolicy(Record):
         longest_ms = self.max_delay_ms or DELAY.highest
         wait_ms = min(self.delay_ms, longest_ms)
         factor = self.backoff_thousandths / 1_000
-        if 0 < wait_ms and (fails - 1) * math.log(factor) < math.log(longest_ms / wait_ms):
+        if wait_ms > 0 and (fails - 1) * math.log(factor) < math.log(longest_ms / wait_ms):
             wait_ms = int(wait_ms * factor ** (fails - 1))
         elif wait_ms > 0:
             wait_ms = longest_ms
