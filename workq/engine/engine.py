@@ -25,6 +25,7 @@ from workq.engine.events import (
     Expired,
     Failed,
     FailedOnce,
+    JobEvent,
     Leased,
     Returned,
 )
@@ -315,9 +316,9 @@ class Engine:
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
-    def _commit(self, job: Job, event: Event) -> None:
+    def _commit(self, job: Job, event: JobEvent) -> None:
         """Let `event` happen to `job`. Foreground jobs end with their connection, so their events are not kept."""
-        event.apply(self.state)
+        event.happen(self.state, job)
         if not job.spec.foreground:
             self.events.append(event)
 

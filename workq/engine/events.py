@@ -23,13 +23,20 @@ class Event(Record):
 
 
 class JobEvent(Event):
-    """Base of the events of one job."""
+    """Base of the events of one job. What such an event does stands in `happen`, once."""
 
     __match_args__ = ("job_id",)
     __slots__ = __match_args__
 
     def __init__(self, job_id: bytes) -> None:
         self.job_id = job_id
+
+    def apply(self, state: State) -> None:
+        self.happen(state, state.jobs[self.job_id])
+
+    def happen(self, state: State, job: Job) -> None:
+        """Like `apply`, for a caller who has the job at hand."""
+        raise NotImplementedError
 
 
 class Added(JobEvent):
@@ -43,7 +50,9 @@ class Added(JobEvent):
         self.job = job
 
     def apply(self, state: State) -> None:
-        job = self.job
+        self.happen(state, self.job)
+
+    def happen(self, state: State, job: Job) -> None:
         state.insert(job, SCHEDULED if job.scheduled_ms > job.created_ms else READY, job.scheduled_ms)
 
 
@@ -52,8 +61,8 @@ class Due(JobEvent):
 
     __slots__ = ()
 
-    def apply(self, state: State) -> None:
-        state.move(state.jobs[self.job_id], READY)
+    def happen(self, state: State, job: Job) -> None:
+        state.move(job, READY)
 
 
 class Leased(JobEvent):
@@ -66,8 +75,7 @@ class Leased(JobEvent):
         self.job_id = job_id
         self.at_ms = at_ms
 
-    def apply(self, state: State) -> None:
-        job = state.jobs[self.job_id]
+    def happen(self, state: State, job: Job) -> None:
         job.attempts += 1
         state.move(job, LEASED, self.at_ms + job.spec.ttr_ms)
 
@@ -77,8 +85,8 @@ class Returned(JobEvent):
 
     __slots__ = ()
 
-    def apply(self, state: State) -> None:
-        state.move(state.jobs[self.job_id], READY)
+    def happen(self, state: State, job: Job) -> None:
+        state.move(job, READY)
 
 
 class FailedOnce(JobEvent):
@@ -86,8 +94,7 @@ class FailedOnce(JobEvent):
 
     __slots__ = ()
 
-    def apply(self, state: State) -> None:
-        job = state.jobs[self.job_id]
+    def happen(self, state: State, job: Job) -> None:
         job.fails += 1
         if job.state == LEASED:
             state.move(job, READY)
@@ -104,8 +111,7 @@ class Completed(JobEvent):
         self.result = result
         self.at_ms = at_ms
 
-    def apply(self, state: State) -> None:
-        job = state.jobs[self.job_id]
+    def happen(self, state: State, job: Job) -> None:
         job.result = self.result
         state.move(job, COMPLETED)
 
@@ -121,8 +127,7 @@ class Failed(JobEvent):
         self.result = result
         self.at_ms = at_ms
 
-    def apply(self, state: State) -> None:
-        job = state.jobs[self.job_id]
+    def happen(self, state: State, job: Job) -> None:
         job.fails += 1
         job.result = self.result
         state.move(job, FAILED)
@@ -138,8 +143,7 @@ class Exhausted(JobEvent):
         self.job_id = job_id
         self.at_ms = at_ms
 
-    def apply(self, state: State) -> None:
-        job = state.jobs[self.job_id]
+    def happen(self, state: State, job: Job) -> None:
         job.result = b""
         state.move(job, FAILED)
 
@@ -149,8 +153,8 @@ class Deleted(JobEvent):
 
     __slots__ = ()
 
-    def apply(self, state: State) -> None:
-        state.move(state.jobs[self.job_id], GONE)
+    def happen(self, state: State, job: Job) -> None:
+        state.move(job, GONE)
 
 
 class Expired(JobEvent):
@@ -158,8 +162,7 @@ class Expired(JobEvent):
 
     __slots__ = ()
 
-    def apply(self, state: State) -> None:
-        job = state.jobs[self.job_id]
+    def happen(self, state: State, job: Job) -> None:
         if job.result is None:
             state.evicted_jobs += 1
         state.move(job, GONE)
