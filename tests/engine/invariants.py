@@ -20,8 +20,9 @@ def check_engine(engine: Engine, now_ms: int) -> None:
 
 def check_state(state: State, now_ms: int) -> None:
     """Raise `AssertionError` unless jobs, queues and timers of `state` agree with each other."""
-    jobs = state.jobs.values()
-    for job_id, job in state.jobs.items():
+    jobs = list(state.jobs.values())
+    assert len(state.jobs) == len(jobs)
+    for job_id, job in zip(state.jobs, jobs, strict=True):
         assert job.job_id == job_id
         assert job.state != GONE
         assert job.queue is state.queues[job.spec.name]

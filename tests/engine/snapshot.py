@@ -26,8 +26,7 @@ def snapshot(state: State) -> dict[str, object]:
 
 def timers(wheel: TimerWheel[Item]) -> list[Item]:
     """All that is set in `wheel`, each as often as it is."""
-    slots = [slot for level in wheel._levels for slot in level.values()]
-    return [*wheel._open, *[item for slot in slots for item in slot]]
+    return list(wheel)
 
 
 def _ids(jobs: list[Job]) -> list[str]:

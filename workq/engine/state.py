@@ -5,6 +5,7 @@ from typing import Final
 from workq.engine.documents import AREA_NAMES
 from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Job
 from workq.engine.queue import Queue
+from workq.engine.table import JobTable
 from workq.engine.timers import TimerWheel
 
 # TRANSITIONS as bits, for the hot path: bit t of _MAY_MOVE[s] is set when s may become t.
@@ -51,7 +52,7 @@ class State:
     )
 
     def __init__(self, now_ms: int) -> None:
-        self.jobs: dict[bytes, Job] = {}
+        self.jobs = JobTable()
         self.queues: dict[bytes, Queue] = {}
         self.expiries: TimerWheel[Job] = TimerWheel(_expires_ms, now_ms)
         self.deadlines: TimerWheel[Job] = TimerWheel(_deadline_ms, now_ms)
@@ -80,7 +81,7 @@ class State:
 
     def insert(self, job: Job, to: int, deadline_ms: int) -> None:
         """Take in `job`, whose state will be `to`; `deadline_ms` goes with LEASED and SCHEDULED."""
-        self.jobs[job.job_id] = job
+        self.jobs.add(job)
         if job.seq >= self.next_seq:
             self.next_seq = job.seq + 1
         spec = job.spec
@@ -130,7 +131,7 @@ class State:
                 self.finished.append(job)
 
     def _leave(self, job: Job) -> None:
-        del self.jobs[job.job_id]
+        self.jobs.remove(job)
         if not job.spec.foreground:
             self.stored_bytes -= job.size()
             expires_ms = job.expires_ms()

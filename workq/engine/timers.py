@@ -5,12 +5,16 @@ that does not contain the wheel's present; when that slot's time comes, its item
 a slot of 1 ms they are due. Prior art: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels"; the level of a
 deadline is the place of the highest byte in which it differs from the present.
 
-Invariant: an item with deadline d is in the slot that `_slot_of(d)` names, or in the open slot. It survives the passing
-of time because the present never passes the start of a slot without opening it.
+Invariant: an item with deadline d is in the slot that its level and number name, or in the open slot. It survives the
+passing of time because the present never passes the start of a slot without opening it.
+
+A slot is a dict used as an ordered set: what was set first is due first, run after run. A dict that grows stops the
+world while it moves all its items, so one that is full is laid aside, and the slot goes on in another.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 from workq.engine.job import NEVER_MS
@@ -18,6 +22,8 @@ from workq.engine.job import NEVER_MS
 Item = TypeVar("Item")
 
 _LEVELS: Final = 8  # of 8 bits: enough for any deadline below 2**64 ms
+# Items in one dict, which are moved in a millisecond: as many as CPython puts into a table of 2**16 places.
+MOST_IN_DICT: Final = 2**17 // 3
 
 
 class TimerWheel(Generic[Item]):
@@ -28,21 +34,40 @@ class TimerWheel(Generic[Item]):
     `NEVER_MS`.
     """
 
-    __slots__ = ("next_ms", "_now_ms", "_levels", "_starts", "_open", "_open_items", "_open_level", "_deadline_of")
+    __slots__ = (
+        "next_ms",
+        "_now_ms",
+        "_levels",
+        "_aside",
+        "_starts",
+        "_open",
+        "_open_items",
+        "_open_level",
+        "_open_aside",
+        "_deadline_of",
+        "_most_in_dict",
+    )
 
-    def __init__(self, deadline_of: Callable[[Item], int], now_ms: int = 0) -> None:
+    def __init__(self, deadline_of: Callable[[Item], int], now_ms: int = 0, most_in_dict: int = MOST_IN_DICT) -> None:
         self.next_ms = NEVER_MS
         self._now_ms = now_ms
-        # Slots are dicts used as ordered sets: what was set first is due first, run after run.
         self._levels: list[dict[int, dict[Item, None]]] = [{} for _ in range(_LEVELS)]
+        # By start and level of a slot: the dicts of it that were full, in the order of their time.
+        self._aside: dict[tuple[int, int], list[dict[Item, None]]] = {}
         self._starts: list[tuple[int, int]] = []
         self._open: dict[Item, None] = {}
         self._open_items: list[Item] = []
         self._open_level = 0
+        self._open_aside: list[dict[Item, None]] = []  # the rest of the slot, the next dict last
         self._deadline_of = deadline_of
+        self._most_in_dict = most_in_dict
 
     def __len__(self) -> int:
-        return len(self._open) + sum([len(slot) for level in self._levels for slot in level.values()])
+        return sum([len(items) for items in self._dicts()])
+
+    def __iter__(self) -> Iterator[Item]:
+        """All that is set, in no order."""
+        return chain.from_iterable(self._dicts())
 
     def add(self, item: Item, deadline_ms: int) -> None:
         """Set `item`, whose deadline may have passed already. It must not be set twice."""
@@ -59,8 +84,11 @@ class TimerWheel(Generic[Item]):
             heapq.heappush(self._starts, (start_ms, level))
             if start_ms < self.next_ms:
                 self.next_ms = start_ms
-        else:
+        elif len(slot) < self._most_in_dict:
             slot[item] = None
+        else:
+            self._aside.setdefault((number << (level << 3), level), []).append(slot)
+            slots[number] = {item: None}
 
     def remove(self, item: Item, deadline_ms: int) -> None:
         """Cancel `item`, set for `deadline_ms`. An item that `step` has returned is not set any more."""
@@ -68,11 +96,14 @@ class TimerWheel(Generic[Item]):
         if deadline_ms < now_ms:
             deadline_ms = now_ms
         level = (((deadline_ms ^ now_ms) | 1).bit_length() - 1) >> 3
-        slot = self._levels[level].get(deadline_ms >> (level << 3))
+        number = deadline_ms >> (level << 3)
+        slot = self._levels[level].get(number)
         if slot is not None and item in slot:
             del slot[item]
-        else:
-            self._open.pop(item, None)
+        elif item in self._open:
+            del self._open[item]
+        elif self._aside or self._open_aside:
+            self._remove_aside(item, (number << (level << 3), level))
 
     def step(self, now_ms: int) -> Item | None:
         """Do one small piece of the work that is due at `now_ms`: return an item whose deadline has come, or deal one
@@ -82,14 +113,13 @@ class TimerWheel(Generic[Item]):
         stop the world may stop between calls.
         """
         if not self._open_items:
-            self._open_next_slot(now_ms)
+            self._open_next(now_ms)
         while self._open_items:
             item = self._open_items.pop()
             if item not in self._open:
                 continue  # cancelled while the slot was open
             del self._open[item]
-            if not self._open_items:
-                self._find_next(now_ms)
+            self._find_next(now_ms)
             if self._open_level == 0:
                 return item
             self.add(item, self._deadline_of(item))
@@ -97,23 +127,42 @@ class TimerWheel(Generic[Item]):
         self._find_next(now_ms)
         return None
 
-    def _open_next_slot(self, now_ms: int) -> None:
-        starts = self._starts
-        if not starts or starts[0][0] > now_ms:
-            return
-        start_ms, level = heapq.heappop(starts)
-        self._now_ms = max(self._now_ms, start_ms)
-        self._open = self._levels[level].pop(start_ms >> (level << 3))
+    def _remove_aside(self, item: Item, slot: tuple[int, int]) -> None:
+        aside = self._aside.get(slot, [])
+        for dicts in (aside, self._open_aside):
+            for items in dicts:
+                if item in items:
+                    del items[item]
+                    if not items:
+                        dicts.remove(items)
+                        if dicts is aside and not aside:
+                            del self._aside[slot]
+                    return
+
+    def _open_next(self, now_ms: int) -> None:
+        """Open the next dict of the open slot, or the next slot if its time has come."""
+        if not self._open_aside:
+            starts = self._starts
+            if not starts or starts[0][0] > now_ms:
+                return
+            start_ms, level = heapq.heappop(starts)
+            self._now_ms = max(self._now_ms, start_ms)
+            last = self._levels[level].pop(start_ms >> (level << 3))
+            self._open_aside = [last, *reversed(self._aside.pop((start_ms, level), []))]
+            self._open_level = level
+        self._open = self._open_aside.pop()
         self._open_items = list(self._open)
         self._open_items.reverse()
-        self._open_level = level
 
     def _find_next(self, now_ms: int) -> None:
+        """Look for the next slot, once there is nothing left of the open one."""
+        if self._open_items or self._open_aside:
+            return
         starts = self._starts
         while starts:
             start_ms, level = starts[0]
             number = start_ms >> (level << 3)
-            if self._levels[level][number]:
+            if self._levels[level][number] or (start_ms, level) in self._aside:
                 self.next_ms = start_ms
                 break
             del self._levels[level][number]
@@ -122,3 +171,8 @@ class TimerWheel(Generic[Item]):
             self.next_ms = NEVER_MS
         if self.next_ms > now_ms:
             self._now_ms = max(self._now_ms, now_ms)
+
+    def _dicts(self) -> list[dict[Item, None]]:
+        slots = [slot for level in self._levels for slot in level.values()]
+        aside = [items for dicts in self._aside.values() for items in dicts]
+        return [*slots, *aside, self._open, *self._open_aside]
