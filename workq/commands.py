@@ -155,6 +155,16 @@ class PutDocument(Command):
         return len(self.key) + len(self.value)
 
 
+class GetDocument(Command):
+    """Read the document of a door under `key`. Replies: `Documents` with this one, `NotFound`."""
+
+    __match_args__ = ("key",)
+    __slots__ = __match_args__
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+
+
 class ListDocuments(Command):
     """Read the documents of doors whose keys begin with `prefix`. Reply: `Documents`."""
 

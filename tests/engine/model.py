@@ -82,6 +82,8 @@ class Model:
                 if value:
                     self.documents[key] = value
                 return r.OK
+            case c.GetDocument(key):
+                return r.Documents([(key, self.documents[key])]) if key in self.documents else r.NOT_FOUND
             case c.ListDocuments(prefix):
                 return r.Documents(sorted((k, v) for k, v in self.documents.items() if k.startswith(prefix)))
             case c.Schedule(job_id, spec, run_at_ms, payload, meta):

@@ -76,6 +76,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
 )
 looks: st.SearchStrategy[Step] = st.one_of(
     st.builds(c.InspectJob, ids),
+    st.builds(c.GetDocument, names),
     st.builds(c.ListDocuments, st.sampled_from([b"", *NAMES])),
     st.builds(c.InspectQueue, names),
     st.builds(c.InspectQueues, cursors, one_of(1, 2, 9)),

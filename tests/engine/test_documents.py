@@ -4,7 +4,7 @@ import pytest
 
 from tests.engine.driver import Driver, job_id
 from workq import commands as c
-from workq.replies import OK, Documents
+from workq.replies import NOT_FOUND, OK, Documents
 from workq.values import InvalidValue, JobSpec, RetryPolicy
 
 
@@ -30,9 +30,11 @@ def test_a_document_is_replaced_and_removed(driver: Driver) -> None:
     driver.do(c.PutDocument(b"key", b"first"))
     driver.do(c.PutDocument(b"key", b"second"))
     assert listed(driver) == [(b"key", b"second")]
+    assert driver.do(c.GetDocument(b"key")) == Documents([(b"key", b"second")])
     driver.do(c.PutDocument(b"key", b""))
     driver.do(c.PutDocument(b"key", b""))
     assert listed(driver) == []
+    assert driver.do(c.GetDocument(b"key")) == NOT_FOUND
 
 
 @pytest.mark.parametrize(

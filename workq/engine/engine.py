@@ -103,6 +103,8 @@ class Engine:
             return self._delete(command)
         if isinstance(command, c.PutDocument):
             return self._put_document(command)
+        if isinstance(command, c.GetDocument):
+            return self._get_document(command)
         if isinstance(command, c.ListDocuments):
             return self._list_documents(command)
         return inspect.answer(self.state, command)
@@ -259,6 +261,10 @@ class Engine:
         event.apply(self.state)
         self.events.append(event)
         return OK
+
+    def _get_document(self, command: c.GetDocument) -> Reply:
+        value = self.state.documents[DOORS].get(command.key)
+        return NOT_FOUND if value is None else Documents([(command.key, value)])
 
     def _list_documents(self, command: c.ListDocuments) -> Reply:
         documents = self.state.documents[DOORS]
