@@ -6,11 +6,18 @@ batch. Whoever is cancelled while a command waits (a `lease`, a `run`, a `result
 
 import asyncio
 import os
+from functools import lru_cache
+from typing import Final
 
 from workq.broker import Broker
 from workq.commands import Command
 from workq.engine import Waiter
 from workq.replies import Reply, Unavailable
+from workq.values import JobSpec
+
+# Makes a `JobSpec`, or gives the one that was made with the same words, so that jobs with the same words share one. How
+# many are at hand is bounded, not how many are in use.
+job_spec: Final = lru_cache(4096)(JobSpec)
 
 
 class ServerUnavailable(Exception):

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from aiohttp import web
 
 from workq.gateway import ServerUnavailable
-from workq.values import InvalidValue
+from workq.values import InvalidValue, shown
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # Request, status, what is wrong: the answer. Its headers are completed by those that the status asks for.
@@ -52,6 +52,7 @@ def application(format_error: FormatError) -> web.Application:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            _refuse_foreign_pages(request)
             return await handler(request)
         except HttpError as error:
             status, text, headers = error.status, error.text, error.headers
@@ -88,6 +89,19 @@ async def read_body(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise HttpError(408, f"The body did not come within {BODY_SECONDS:g} s") from None
+
+
+def _refuse_foreign_pages(request: web.Request) -> None:
+    """A web page from elsewhere must not be able to make its reader's browser work with our jobs."""
+    headers = request.headers
+    if "Origin" not in headers and "Sec-Fetch-Site" not in headers:
+        return  # not a browser, or one that was told where to go
+    origin = headers.get("Origin", "")
+    if origin and origin.partition("://")[2] != headers.get("Host"):
+        raise HttpError(403, f"Requests by web pages of {shown(origin)} are not allowed")
+    site = headers.get("Sec-Fetch-Site", "none")
+    if site not in ("same-origin", "none") and headers.get("Sec-Fetch-Mode") != "navigate":
+        raise HttpError(403, "Requests by web pages from elsewhere are not allowed")
 
 
 def _sentence(request: web.Request, error: web.HTTPException) -> str:

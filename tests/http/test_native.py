@@ -1,0 +1,438 @@
+"""Our own API, request by request, on a live server."""
+
+import base64
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.http.client import HttpClient
+from tests.server import Dialogue, ServerProcess
+from workq.http.native.structs import ALLOWED
+
+NOBODY = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+RAW = "application/octet-stream"
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue that no other test uses."""
+    return f"q-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def worker(server: ServerProcess) -> Iterator[HttpClient]:
+    """A second connection."""
+    with HttpClient(server) as client:
+        yield client
+
+
+def add(http: HttpClient, queue: str, **options: object) -> str:
+    answer = http.post("/v1/jobs", {"queue": queue, **options})
+    assert answer.status == 201, answer.text
+    return str(answer.json["id"])
+
+
+def refused(http: HttpClient, method: str, path: str, status: int, json: object = None) -> str:
+    """Ask for something that is refused with `status`; return the words."""
+    answer = http.ask(method, path, json=json)
+    assert answer.status == status, answer.text
+    assert answer.type == "application/problem+json"
+    problem = answer.json
+    assert problem["status"] == status
+    assert problem["request_id"] == answer.headers["X-Request-Id"]
+    return str(problem["detail"])
+
+
+def bad(http: HttpClient, json: object, path: str = "/v1/jobs") -> str:
+    return refused(http, "POST", path, 400, json)
+
+
+class TestLife:
+    def test_of_a_job_from_its_beginning_to_its_end(self, http: HttpClient, worker: HttpClient, queue: str) -> None:
+        answer = http.post("/v1/jobs", {"queue": queue, "payload": "hello", "ttr_ms": 5000})
+        assert answer.status == 201
+        job_id = answer.json["id"]
+        assert answer.headers["Location"] == f"/v1/jobs/{job_id}"
+        assert worker.post(f"/v1/queues/{queue}/lease").json == {
+            "jobs": [{"id": job_id, "queue": queue, "ttr_ms": 5000, "payload": "hello"}]
+        }
+        assert http.get(f"/v1/jobs/{job_id}/result").status == 204
+        http.send("GET", f"/v1/jobs/{job_id}/result?wait_ms=60000")
+        assert worker.post(f"/v1/jobs/{job_id}/complete", {"result": "world"}).status == 204
+        assert http.answer().json == {"id": job_id, "success": True, "result": "world"}
+        assert http.delete(f"/v1/jobs/{job_id}").status == 204
+        assert refused(http, "GET", f"/v1/jobs/{job_id}", 404) == f"There is no job {job_id}"
+
+    def test_of_a_job_that_is_run(self, http: HttpClient, worker: HttpClient, queue: str) -> None:
+        http.send("POST", "/v1/run", json={"queue": queue, "payload": "hello"})
+        job = worker.post(f"/v1/queues/{queue}/lease?wait_ms=60000").json["jobs"][0]
+        worker.post(f"/v1/jobs/{job['id']}/fail", {"result": "no"})
+        assert http.answer().json == {"id": job["id"], "success": False, "result": "no"}
+
+    def test_over_http_and_tcp_it_is_the_same_job(self, http: HttpClient, client: Dialogue, queue: str) -> None:
+        job_id = add(http, queue, payload="hello", ttr_ms=5000)
+        client.send(f"lease {queue} 0\r\n".encode())
+        client.expect(b"+OK 1", f"{job_id} {queue} 5000 5".encode(), b"hello")
+        assert client.ask(f"complete {job_id} 5\r\nworld\r\n".encode()) == b"+OK"
+        assert http.get(f"/v1/jobs/{job_id}/result").json["result"] == "world"
+
+    def test_a_run_that_nobody_serves_in_time_is_dropped(self, http: HttpClient, queue: str) -> None:
+        assert http.post("/v1/run", {"queue": queue, "wait_ms": 1}).status == 204
+        assert http.post(f"/v1/queues/{queue}/lease").json == {"jobs": []}
+
+
+class TestAdd:
+    def test_the_defaults(self, http: HttpClient, queue: str) -> None:
+        job = http.get(f"/v1/jobs/{add(http, queue)}").json
+        assert job.pop("created_at").endswith("Z")
+        assert uuid.UUID(job.pop("id")).version == 7
+        assert job == {
+            "queue": queue,
+            "state": "new",
+            "payload": "",
+            "ttr_ms": 60_000,
+            "ttl_ms": 86_400_000,
+            "priority": 0,
+            "max_attempts": 0,
+            "attempts": 0,
+            "max_fails": 0,
+            "fails": 0,
+            "scheduled_at": None,
+        }
+
+    def test_every_option(self, http: HttpClient, queue: str) -> None:
+        job_id = str(uuid.uuid4())
+        options = {"ttr_ms": 1, "ttl_ms": 2**64 - 1, "priority": -(2**31), "max_attempts": 255, "max_fails": 255}
+        assert add(http, queue, id=job_id.upper(), run_at="2999-01-01T01:00:00.5+01:00", **options) == job_id
+        job = http.get(f"/v1/jobs/{job_id}").json
+        assert job["scheduled_at"] == "2999-01-01T00:00:00.500000Z"
+        assert {name: job[name] for name in options} == options
+
+    def test_ids_made_by_the_server_sort_by_their_time(self, http: HttpClient, queue: str) -> None:
+        stamps = [uuid.UUID(add(http, queue)).int >> 80 for _ in range(20)]
+        assert stamps == sorted(stamps)
+
+    def test_a_job_that_is_there_already(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue)
+        assert refused(http, "POST", "/v1/jobs", 409, {"queue": queue, "id": job_id}) == "Duplicate job"
+        assert refused(http, "POST", "/v1/run", 409, {"queue": queue, "id": job_id}) == "Duplicate job"
+
+    def test_a_time_that_is_over(self, http: HttpClient, queue: str) -> None:
+        text = bad(http, {"queue": queue, "run_at": "1970-01-01T00:00:00Z"})
+        assert text.startswith("Invalid Time: ")
+
+
+class TestBytes:
+    @pytest.mark.parametrize("payload", ["", "hello", "ä€😀", '\x00\x1f"\\'])
+    def test_text_comes_back_as_text(self, http: HttpClient, queue: str, payload: str) -> None:
+        job_id = add(http, queue, payload=payload)
+        assert http.get(f"/v1/jobs/{job_id}").json["payload"] == payload
+        assert http.post(f"/v1/queues/{queue}/lease").json["jobs"][0]["payload"] == payload
+
+    def test_what_is_not_text_comes_back_in_base64(self, http: HttpClient, queue: str) -> None:
+        data = base64.b64encode(b"\xff\x00").decode()
+        job_id = add(http, queue, payload_base64=data)
+        job = http.get(f"/v1/jobs/{job_id}").json
+        assert job["payload_base64"] == data
+        assert "payload" not in job
+        http.post(f"/v1/jobs/{job_id}/complete", {"result_base64": data})
+        assert http.get(f"/v1/jobs/{job_id}/result").json == {"id": job_id, "success": True, "result_base64": data}
+
+    def test_bytes_as_they_are(self, http: HttpClient, queue: str) -> None:
+        data = bytes(range(256))
+        path = f"/v1/jobs?queue={queue}&ttr_ms=7000"
+        job_id = http.post(path, body=data, Content_Type=RAW).json["id"]
+        leased = http.post(f"/v1/queues/{queue}/lease", Accept=RAW)
+        assert (leased.status, leased.type, leased.body) == (200, RAW, data)
+        assert leased.headers["Workq-Id"] == job_id
+        assert (leased.headers["Workq-Queue"], leased.headers["Workq-Ttr-Ms"]) == (queue, "7000")
+        assert http.post(f"/v1/queues/{queue}/lease", Accept=RAW).status == 204
+        assert http.post(f"/v1/jobs/{job_id}/fail", body=data, Content_Type=RAW).status == 204
+        result = http.get(f"/v1/jobs/{job_id}/result", Accept=RAW)
+        assert (result.status, result.type, result.body) == (200, RAW, data)
+        assert result.headers["Workq-Success"] == "false"
+
+    def test_the_largest(self, http: HttpClient, queue: str) -> None:
+        for payload in ["\x01" * 2**20, "x" * 2**20]:
+            job_id = add(http, queue, payload=payload)
+            assert http.get(f"/v1/jobs/{job_id}").json["payload"] == payload
+            assert http.delete(f"/v1/jobs/{job_id}").status == 204
+
+    def test_too_large(self, http: HttpClient, queue: str) -> None:
+        text = "The payload has 1048577 bytes, 1048576 are allowed"
+        assert refused(http, "POST", "/v1/jobs", 413, {"queue": queue, "payload": "x" * (2**20 + 1)}) == text
+        answer = http.post(f"/v1/jobs?queue={queue}", body=b"x" * (2**20 + 1), Content_Type=RAW)
+        assert (answer.status, answer.json["detail"]) == (413, text)
+        text = "The result has 1048577 bytes, 1048576 are allowed"
+        job_id = add(http, queue)
+        for verb in ("complete", "fail"):
+            answer = http.post(f"/v1/jobs/{job_id}/{verb}", {"result": "x" * (2**20 + 1)})
+            assert (answer.status, answer.json["detail"]) == (413, text)
+
+    def test_a_body_that_is_too_long_for_any_payload(self, server: ServerProcess) -> None:
+        with HttpClient(server) as http:
+            answer = http.post("/v1/jobs", body=b" " * 6_400_000, Content_Type="application/json")
+            assert answer.status == 413
+            assert "at most 6356992 bytes are allowed" in answer.json["detail"]
+
+    def test_one_way_of_giving_them_is_enough(self, http: HttpClient, queue: str) -> None:
+        both = {"queue": queue, "payload": "a", "payload_base64": "YQ=="}
+        assert bad(http, both) == "payload and payload_base64 are both given, one is allowed"
+        job_id = add(http, queue)
+        both = {"result": "a", "result_base64": "YQ=="}
+        text = bad(http, both, f"/v1/jobs/{job_id}/complete")
+        assert text == "result and result_base64 are both given, one is allowed"
+
+
+class TestLease:
+    def test_of_several_queues(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue)
+        jobs = http.post("/v1/lease", {"queues": [f"{queue}-none", queue]}).json["jobs"]
+        assert [job["id"] for job in jobs] == [job_id]
+        job_id = add(http, queue)
+        answer = http.post(f"/v1/lease?queues={queue}-none&queues={queue}")
+        assert answer.json["jobs"][0]["id"] == job_id
+
+    def test_a_long_poll_ends_with_a_job(self, http: HttpClient, worker: HttpClient, queue: str) -> None:
+        worker.send("POST", f"/v1/queues/{queue}/lease", json={"wait_ms": 60_000})
+        job_id = add(http, queue)
+        assert worker.answer().json["jobs"][0]["id"] == job_id
+
+    def test_a_long_poll_ends_without_one(self, worker: HttpClient, queue: str) -> None:
+        assert worker.post(f"/v1/queues/{queue}/lease", {"wait_ms": 1}).json == {"jobs": []}
+
+    def test_who_hangs_up_takes_no_job(self, server: ServerProcess, http: HttpClient, queue: str) -> None:
+        """Its request has been served until then: what it added first is there."""
+        with Dialogue(server.http_addresses[""]) as gone, HttpClient(server) as worker:
+            path = f"/v1/jobs?queue={queue}-seen"
+            gone.send(
+                f"POST {path} HTTP/1.1\r\nHost: x\r\n\r\nPOST /v1/queues/{queue}/lease?wait_ms=60000 HTTP/1.1\r\n"
+                "Host: x\r\n\r\n".encode()
+            )
+            seen = worker.post(f"/v1/queues/{queue}-seen/lease", {"wait_ms": 60_000})
+            assert len(seen.json["jobs"]) == 1
+            gone.line()
+            gone.close()
+            for _ in range(3):  # turns of the event loop, in which it notices
+                http.get("/healthz")
+            worker.send("POST", f"/v1/queues/{queue}/lease", json={"wait_ms": 60_000})
+            job_id = add(http, queue)
+            assert worker.answer().json["jobs"][0]["id"] == job_id
+
+
+class TestFinish:
+    def test_twice(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue)
+        assert http.post(f"/v1/jobs/{job_id}/complete").status == 204
+        for verb in ("complete", "fail"):
+            assert refused(http, "POST", f"/v1/jobs/{job_id}/{verb}", 409) == "Duplicate result"
+
+    def test_a_fail_with_fails_left_gives_the_job_back(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue, max_fails=2)
+        http.post(f"/v1/queues/{queue}/lease")
+        assert http.get(f"/v1/jobs/{job_id}").json["state"] == "leased"
+        assert http.post(f"/v1/jobs/{job_id}/fail", {"result": "later"}).status == 204
+        job = http.get(f"/v1/jobs/{job_id}").json
+        assert (job["state"], job["attempts"], job["fails"]) == ("pending", 1, 1)
+        assert http.post(f"/v1/jobs/{job_id}/fail").status == 204
+        assert http.get(f"/v1/jobs/{job_id}").json["state"] == "failed"
+
+
+class TestLists:
+    def test_queues_in_pages(self, http: HttpClient, queue: str) -> None:
+        names = sorted([f"{queue}-{i}" for i in range(3)])
+        for name in names:
+            add(http, name)
+        seen, cursor = [], 0
+        while cursor is not None:
+            page = http.get(f"/v1/queues?limit=2&cursor={cursor}").json
+            assert len(page["queues"]) <= 2
+            seen += [each["name"] for each in page["queues"]]
+            cursor = page["next_cursor"]
+        assert [name for name in seen if name in names] == names
+        assert seen == sorted(seen)
+        assert http.get(f"/v1/queues/{names[0]}").json == {"name": names[0], "ready": 1, "scheduled": 0, "leased": 0}
+
+    def test_jobs_of_a_queue_by_state(self, http: HttpClient, queue: str) -> None:
+        later = add(http, queue, run_at="2999-01-01T00:00:00Z")
+        second, first = add(http, queue), add(http, queue, priority=1)
+        page = http.get(f"/v1/queues/{queue}/jobs").json
+        assert ([job["id"] for job in page["jobs"]], page["next_cursor"]) == ([first, second], None)
+        page = http.get(f"/v1/queues/{queue}/jobs?limit=1").json
+        assert ([job["id"] for job in page["jobs"]], page["next_cursor"]) == ([first], 1)
+        page = http.get(f"/v1/queues/{queue}/jobs?limit=1&cursor=1").json
+        assert [job["id"] for job in page["jobs"]] == [second]
+        page = http.get(f"/v1/queues/{queue}/jobs?state=scheduled").json
+        assert [job["id"] for job in page["jobs"]] == [later]
+
+    @pytest.mark.parametrize("cursor", ["", "x", "-1", "4294967296", "1.5", "%00", "1;2"])
+    def test_a_bad_cursor(self, http: HttpClient, queue: str, cursor: str) -> None:
+        add(http, queue)
+        for path in ("/v1/queues", f"/v1/queues/{queue}/jobs"):
+            text = refused(http, "GET", f"{path}?cursor={cursor}", 400)
+            assert text.startswith("cursor: '")
+            assert text.endswith("' is not a whole number from 0 to 4294967295")
+
+    @pytest.mark.parametrize("limit", ["0", "101", "all"])
+    def test_a_bad_limit(self, http: HttpClient, limit: str) -> None:
+        text = refused(http, "GET", f"/v1/queues?limit={limit}", 400)
+        assert text == f"limit: '{limit}' is not a whole number from 1 to 100"
+
+    def test_a_queue_that_is_not_there(self, http: HttpClient, queue: str) -> None:
+        for path in (f"/v1/queues/{queue}", f"/v1/queues/{queue}/jobs"):
+            assert refused(http, "GET", path, 404) == f"There is no queue {queue}"
+
+    def test_the_server(self, http: HttpClient) -> None:
+        figures = http.get("/v1/server").json
+        assert figures["active_clients"] >= 0
+        assert figures["started_at"].endswith("Z")
+
+
+class TestBadRequests:
+    def test_a_missing_option(self, http: HttpClient) -> None:
+        assert bad(http, {}) == "queue: is missing; it must be 1 to 255 of A-Z a-z 0-9 _ - ."
+        answer = http.post("/v1/jobs")
+        assert (answer.status, answer.json["detail"]) == (
+            400,
+            "queue: is missing; it must be 1 to 255 of A-Z a-z 0-9 _ - .",
+        )
+
+    def test_an_unknown_option(self, http: HttpClient) -> None:
+        assert bad(http, {"queue": "a", "ttr": 1}) == "'ttr': no such option; did you mean ttr_ms?"
+        text = refused(http, "GET", "/v1/queues?zzz=1", 400)
+        assert text == "'zzz': no such option; allowed are cursor, limit"
+        assert refused(http, "GET", "/v1/server?zzz=1", 400) == "'zzz': no such option; allowed are none"
+
+    @pytest.mark.parametrize(
+        ("name", "value", "shown"),
+        [
+            ("queue", 5, "5"),
+            ("queue", "a b", "a b"),
+            ("queue", "", ""),
+            ("queue", "x" * 256, "x" * 48 + "..."),
+            ("payload", 5, "5"),
+            ("payload", None, "null"),
+            ("payload_base64", "%", "%"),
+            ("id", "x", "x"),
+            ("ttr_ms", 0, "0"),
+            ("ttr_ms", 86_400_001, "86400001"),
+            ("ttr_ms", 1.5, "1.5"),
+            ("ttr_ms", "5", "5"),
+            ("ttr_ms", True, "true"),
+            ("ttl_ms", 0, "0"),
+            ("priority", 2**31, "2147483648"),
+            ("max_attempts", 256, "256"),
+            ("max_fails", -1, "-1"),
+            ("run_at", "2030-01-01", "2030-01-01"),
+            ("run_at", "2030-01-01T00:00:00", "2030-01-01T00:00:00"),
+            ("run_at", 5, "5"),
+        ],
+    )
+    def test_a_wrong_value(self, http: HttpClient, name: str, value: object, shown: str) -> None:
+        assert bad(http, {"queue": "a", name: value}) == f"{name}: '{shown}' is not {ALLOWED[name]}"
+
+    def test_a_ttl_beyond_any_clock(self, http: HttpClient) -> None:
+        assert bad(http, {"queue": "a", "ttl_ms": 2**64}).startswith("Invalid TTL: '18446744073709551616' is not ")
+
+    def test_the_nil_id(self, http: HttpClient) -> None:
+        nil = str(uuid.UUID(int=0))
+        assert bad(http, {"queue": "a", "id": nil}) == f"id: '{nil}' is not {ALLOWED['id']}"
+        assert refused(http, "GET", f"/v1/jobs/{nil}", 400) == "Invalid ID: the nil UUID is not allowed"
+
+    @pytest.mark.parametrize(
+        "body", [b"{", b"[1", b'{"queue":', b"\xff", b"queue=a", b"nul", b'{"queue":"a"} x', b"[" * 100_000]
+    )
+    def test_what_is_not_json(self, http: HttpClient, body: bytes) -> None:
+        answer = http.post("/v1/jobs", body=body, Content_Type="application/json")
+        assert answer.status == 400
+        assert answer.json["detail"].startswith("The body is not JSON: ")
+
+    @pytest.mark.parametrize(
+        ("body", "what"),
+        [("[]", "an array"), ('"a"', "a string"), ("5", "a number"), ("true", "a boolean"), ("null", "null")],
+    )
+    def test_json_that_is_no_object(self, http: HttpClient, body: str, what: str) -> None:
+        answer = http.post("/v1/jobs", body=body.encode(), Content_Type="application/json; charset=utf-8")
+        assert (answer.status, answer.json["detail"]) == (400, f"The body is {what}, only an object is allowed")
+
+    @pytest.mark.parametrize("given", ["application/x-www-form-urlencoded", "text/plain", "", "multipart/form-data"])
+    def test_a_wrong_content_type(self, http: HttpClient, given: str) -> None:
+        answer = http.post("/v1/jobs", body=b'{"queue":"a"}', Content_Type=given)
+        assert (answer.status, answer.json["detail"]) == (
+            415,
+            f"Content-Type: '{given}' is not application/json or, for a payload as it is, application/octet-stream",
+        )
+        answer = http.post("/v1/queues/a/lease", body=b"x", Content_Type=RAW)
+        assert (answer.status, answer.json["detail"]) == (415, f"Content-Type: '{RAW}' is not application/json")
+
+    def test_options_twice(self, http: HttpClient) -> None:
+        answer = http.post("/v1/jobs?queue=a", {"queue": "a"})
+        assert (answer.status, answer.json["detail"]) == (
+            400,
+            "Options are allowed in the body or in the query, not in both",
+        )
+        assert refused(http, "GET", "/v1/queues?limit=1&limit=2", 400) == "limit: given 2 times, once is allowed"
+
+    def test_a_body_where_there_is_none(self, http: HttpClient) -> None:
+        answer = http.ask("GET", "/v1/queues", json={})
+        assert (answer.status, answer.json["detail"]) == (400, "GET takes no body here; give options in the query")
+
+    @pytest.mark.parametrize("name", ["a%20b", "%00", "%F0%9F%98%80", "a%2Fb", "x" * 256, "%ff", "a'b\"<script>"])
+    def test_a_hostile_name(self, http: HttpClient, name: str) -> None:
+        for method, path in [("GET", ""), ("GET", "/jobs"), ("POST", "/lease")]:
+            assert refused(http, method, f"/v1/queues/{name}{path}", 400).startswith("Invalid Name: ")
+
+    @pytest.mark.parametrize("job_id", ["x", "%00", NOBODY[:-1], NOBODY + "0", NOBODY.replace("-", ""), "%F0%9F%98%80"])
+    def test_a_bad_id(self, http: HttpClient, job_id: str) -> None:
+        paths = [("GET", ""), ("DELETE", ""), ("GET", "/result"), ("POST", "/complete"), ("POST", "/fail")]
+        for method, path in paths:
+            assert refused(http, method, f"/v1/jobs/{job_id}{path}", 400).startswith("Invalid ID: ")
+
+    def test_an_unknown_id(self, http: HttpClient) -> None:
+        paths = [("GET", ""), ("DELETE", ""), ("GET", "/result"), ("POST", "/complete"), ("POST", "/fail")]
+        for method, path in paths:
+            assert refused(http, method, f"/v1/jobs/{NOBODY}{path}", 404) == f"There is no job {NOBODY}"
+
+    def test_a_path_where_nothing_is(self, http: HttpClient) -> None:
+        for path in ("/v1", "/v1/", "/v2/jobs", "/v1/jobs/", f"/v1/jobs/{NOBODY}/eat", "/v1/queues//lease"):
+            assert refused(http, "GET", path, 404) == f"There is nothing at {path}"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "allowed"),
+        [
+            ("GET", "/v1/jobs", "POST"),
+            ("PUT", "/v1/jobs", "POST"),
+            ("POST", f"/v1/jobs/{NOBODY}", "DELETE, GET, HEAD"),
+            ("GET", "/v1/queues/a/lease", "POST"),
+            ("PATCH", "/v1/server", "GET, HEAD"),
+            ("OPTIONS", "/v1/server", "GET, HEAD"),
+        ],
+    )
+    def test_a_wrong_method(self, http: HttpClient, method: str, path: str, allowed: str) -> None:
+        answer = http.ask(method, path)
+        assert answer.status == 405
+        assert answer.json["detail"] == f"{method} is not allowed at {path}, {allowed} is"
+        assert sorted(answer.headers["Allow"].split(",")) == allowed.split(", ")
+
+
+class TestWebPages:
+    """A page from elsewhere must not be able to make a browser work with jobs: see `doc/protocol.md`, "Errors"."""
+
+    def test_from_elsewhere_are_refused(self, http: HttpClient, queue: str) -> None:
+        for headers in (
+            {"Origin": "http://evil.example"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+            {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
+        ):
+            answer = http.post(f"/v1/jobs?queue={queue}", None, body=None, **headers)
+            assert answer.status == 403
+        assert http.post(f"/v1/queues/{queue}/lease").json == {"jobs": []}
+
+    def test_of_our_own_are_served(self, http: HttpClient, queue: str) -> None:
+        host, port = http.address
+        origin = {"Origin": f"http://{host}:{port}", "Sec-Fetch-Site": "same-origin"}
+        assert http.post(f"/v1/jobs?queue={queue}", **origin).status == 201
+        navigated = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert http.get("/v1/server", **navigated).status == 200

@@ -1,0 +1,30 @@
+"""Our own API, under `/v1`: each command of the text protocol as JSON.
+
+structs.py     what requests and answers look like; the OpenAPI description is made from the same
+operations.py  one `Operation` per method and path, and how its request is read
+answers.py     replies of the engine as answers
+jobs.py, queues.py, server.py   the operations
+openapi.py     the description
+"""
+
+from aiohttp import web
+
+from workq.gateway import Gateway
+from workq.http.native import jobs, openapi, queues, server
+from workq.http.native.operations import Operation
+
+
+def operations(gateway: Gateway) -> list[Operation]:
+    """All operations of the API."""
+    return [*jobs.operations(gateway), *queues.operations(gateway), *server.operations(gateway)]
+
+
+def add_routes(application: web.Application, gateway: Gateway) -> None:
+    """Add the API to `application`."""
+    all_of_them = operations(gateway)
+    for operation in all_of_them:
+        if operation.method == "GET":
+            application.router.add_get(operation.path, operation.handle)  # and HEAD
+        else:
+            application.router.add_route(operation.method, operation.path, operation.handle)
+    application.router.add_get("/v1/openapi.json", openapi.serve(all_of_them))

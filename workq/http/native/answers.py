@@ -1,0 +1,116 @@
+"""Replies of the engine as answers."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from workq import replies as r
+from workq.http.application import HttpError
+from workq.http.native import structs as s
+from workq.protocol.text import format_id
+
+R = TypeVar("R", bound=r.Reply)
+
+RAW: Final = "application/octet-stream"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# In the order of the numbers of `JobInfo.state`.
+_STATES: Final[tuple[s.JobState, ...]] = ("new", "completed", "failed", "pending", "leased")
+_STATUS: Final = {r.DUPLICATE_JOB: 409, r.DUPLICATE_RESULT: 409}
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def json(value: object, status: int = 200) -> web.Response:
+    """`value` as JSON."""
+    return web.Response(status=status, body=_encode(value), content_type="application/json")
+
+
+def done() -> web.Response:
+    """Nothing needs to be said."""
+    return web.Response(status=204)
+
+
+def expect(kind: type[R], reply: r.Reply, what: str) -> R:
+    """`reply`, which should be a `kind`; raise `HttpError` for one that says no. `what` is, or is not, there."""
+    if isinstance(reply, kind):
+        return reply
+    if isinstance(reply, r.NotFound):
+        raise HttpError(404, f"There is no {what}")
+    if isinstance(reply, r.Refused):
+        raise HttpError(_STATUS.get(reply, 400), reply.text)
+    raise TypeError(f"{reply!r} is no answer to {what}")
+
+
+def wants_raw(request: web.Request) -> bool:
+    """Whether the client asked for the bytes as they are."""
+    return request.headers.get("Accept") == RAW
+
+
+def id_text(job_id: bytes) -> str:
+    """The canonical text of a job id."""
+    return format_id(job_id).decode()
+
+
+def moment(time_ms: int) -> datetime:
+    """The UTC time of Unix milliseconds."""
+    return _EPOCH + timedelta(milliseconds=time_ms)
+
+
+def text_or_bytes(data: bytes) -> tuple[str | UnsetType, bytes | UnsetType]:
+    """`data` as the two fields in which it may be: one is set."""
+    try:
+        return data.decode(), UNSET
+    except UnicodeDecodeError:
+        return UNSET, data
+
+
+def leased_job(reply: r.LeasedJob) -> s.LeasedJob:
+    """A job for a worker."""
+    return s.LeasedJob(id_text(reply.job_id), reply.name.decode(), reply.ttr_ms, *text_or_bytes(reply.payload))
+
+
+def raw_leased_job(reply: r.LeasedJob) -> web.Response:
+    """The payload alone, and in headers what goes with it."""
+    headers = {"Workq-Id": id_text(reply.job_id), "Workq-Queue": reply.name.decode(), "Workq-Ttr-Ms": str(reply.ttr_ms)}
+    return web.Response(body=reply.payload, content_type=RAW, headers=headers)
+
+
+def job_result(request: web.Request, reply: r.JobResult) -> web.Response:
+    """The outcome of a job, as JSON or raw."""
+    job_id = id_text(reply.job_id)
+    if wants_raw(request):
+        headers = {"Workq-Id": job_id, "Workq-Success": "true" if reply.success else "false"}
+        return web.Response(body=reply.result, content_type=RAW, headers=headers)
+    return json(s.JobResult(job_id, reply.success, *text_or_bytes(reply.result)))
+
+
+def job(info: r.JobInfo) -> s.Job:
+    """A job as it stands."""
+    return s.Job(
+        id_text(info.job_id),
+        info.name.decode(),
+        _STATES[info.state],
+        info.ttr_ms,
+        info.ttl_ms,
+        info.priority,
+        info.max_attempts,
+        info.attempts,
+        info.max_fails,
+        info.fails,
+        moment(info.created_ms),
+        moment(info.scheduled_ms) if info.scheduled_ms else None,
+        *text_or_bytes(info.payload),
+    )
+
+
+def queue(info: r.QueueInfo) -> s.Queue:
+    """Figures of a queue."""
+    return s.Queue(info.name.decode(), info.ready_len, info.scheduled_len, info.leased_len)
+
+
+def next_cursor(cursor: int, limit: int, count: int) -> int | None:
+    """Where the next page begins, after `count` at `cursor`; None after the last."""
+    return cursor + count if count == limit else None

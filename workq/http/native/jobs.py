@@ -1,0 +1,192 @@
+"""Operations on jobs, for producers and for workers."""
+
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from workq import commands as c
+from workq import replies as r
+from workq.gateway import Gateway, job_spec
+from workq.http.application import HttpError
+from workq.http.native import answers
+from workq.http.native import structs as s
+from workq.http.native.operations import Operation, bytes_of
+from workq.protocol.text import check_id, parse_id
+from workq.values import PAYLOAD_SIZE, RESULT_SIZE, check_name
+
+
+def operations(gateway: Gateway) -> list[Operation]:
+    """The operations, on `gateway`."""
+    jobs = _Jobs(gateway)
+    return [
+        Operation(
+            "POST", "/v1/jobs", "Add a job", s.NewJob, {201: s.Added}, (c.Add, c.Schedule), jobs.add, raw="payload"
+        ),
+        Operation(
+            "POST",
+            "/v1/run",
+            "Add a job and wait for its result; 204 when the wait ends first, and the job is dropped",
+            s.NewForegroundJob,
+            {200: s.JobResult, 204: None},
+            (c.Run,),
+            jobs.run,
+            raw="payload",
+            raw_answer=True,
+        ),
+        Operation("GET", "/v1/jobs/{id}", "Show a job", s.Nothing, {200: s.Job}, (c.InspectJob,), jobs.show),
+        Operation("DELETE", "/v1/jobs/{id}", "Delete a job", s.Nothing, {204: None}, (c.Delete,), jobs.delete),
+        Operation(
+            "GET",
+            "/v1/jobs/{id}/result",
+            "Read the result of a job, waiting for it; 204 when the wait ends first",
+            s.WaitForResult,
+            {200: s.JobResult, 204: None},
+            (c.Result,),
+            jobs.result,
+            raw_answer=True,
+        ),
+        Operation(
+            "POST",
+            "/v1/jobs/{id}/complete",
+            "Finish a job with success",
+            s.Outcome,
+            {204: None},
+            (c.Complete,),
+            jobs.complete,
+            raw="result",
+        ),
+        Operation(
+            "POST",
+            "/v1/jobs/{id}/fail",
+            "Finish an attempt, or the job, without success",
+            s.Outcome,
+            {204: None},
+            (c.Fail,),
+            jobs.fail,
+            raw="result",
+        ),
+        Operation(
+            "POST",
+            "/v1/lease",
+            "Lease a job of one of several queues, waiting for one",
+            s.LeaseAny,
+            {200: s.LeasedJobs, 204: None},
+            (c.Lease,),
+            jobs.lease_any,
+            raw_answer=True,
+        ),
+        Operation(
+            "POST",
+            "/v1/queues/{name}/lease",
+            "Lease a job of a queue, waiting for one",
+            s.LeaseOne,
+            {200: s.LeasedJobs, 204: None},
+            (c.Lease,),
+            jobs.lease_one,
+            raw_answer=True,
+        ),
+    ]
+
+
+class _Jobs:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def add(self, request: web.Request, given: s.NewJob) -> web.Response:
+        payload = bytes_of("payload", PAYLOAD_SIZE, given.payload, given.payload_base64)
+        spec = job_spec(
+            given.queue.encode(), given.ttr_ms, given.ttl_ms, given.priority, given.max_attempts, given.max_fails
+        )
+        job_id = self._job_id(given.id)
+        command: c.Command
+        if given.run_at is UNSET:
+            command = c.Add(job_id, spec, payload)
+        else:
+            command = c.Schedule(job_id, spec, _unix_ms(given.run_at), payload)
+        answers.expect(r.Ok, await self._gateway.execute(command), "job")
+        text = answers.id_text(job_id)
+        answer = answers.json(s.Added(text), status=201)
+        answer.headers["Location"] = f"/v1/jobs/{text}"
+        return answer
+
+    async def run(self, request: web.Request, given: s.NewForegroundJob) -> web.Response:
+        payload = bytes_of("payload", PAYLOAD_SIZE, given.payload, given.payload_base64)
+        spec = job_spec(
+            given.queue.encode(),
+            given.ttr_ms,
+            0,
+            given.priority,
+            given.max_attempts,
+            given.max_fails,
+            foreground=True,
+        )
+        reply = await self._gateway.execute(c.Run(self._job_id(given.id), spec, given.wait_ms, payload))
+        if isinstance(reply, r.TimedOut):
+            return answers.done()
+        if isinstance(reply, r.NotFound):
+            raise HttpError(404, "The job was deleted before it was finished")
+        return answers.job_result(request, answers.expect(r.JobResult, reply, "job"))
+
+    async def show(self, request: web.Request, given: s.Nothing) -> web.Response:
+        job_id, what = _job(request)
+        reply = answers.expect(r.Jobs, await self._gateway.execute(c.InspectJob(job_id)), what)
+        return answers.json(answers.job(reply.jobs[0]))
+
+    async def delete(self, request: web.Request, given: s.Nothing) -> web.Response:
+        job_id, what = _job(request)
+        return await self._do(c.Delete(job_id), what)
+
+    async def result(self, request: web.Request, given: s.WaitForResult) -> web.Response:
+        job_id, what = _job(request)
+        reply = await self._gateway.execute(c.Result(job_id, given.wait_ms))
+        if isinstance(reply, r.TimedOut):
+            return answers.done()
+        return answers.job_result(request, answers.expect(r.JobResult, reply, what))
+
+    async def complete(self, request: web.Request, given: s.Outcome) -> web.Response:
+        job_id, what = _job(request)
+        result = bytes_of("result", RESULT_SIZE, given.result, given.result_base64)
+        return await self._do(c.Complete(job_id, result), what)
+
+    async def fail(self, request: web.Request, given: s.Outcome) -> web.Response:
+        job_id, what = _job(request)
+        result = bytes_of("result", RESULT_SIZE, given.result, given.result_base64)
+        return await self._do(c.Fail(job_id, result), what)
+
+    async def lease_one(self, request: web.Request, given: s.LeaseOne) -> web.Response:
+        return await self._lease(request, (queue_name(request),), given.wait_ms)
+
+    async def lease_any(self, request: web.Request, given: s.LeaseAny) -> web.Response:
+        return await self._lease(request, tuple([name.encode() for name in given.queues]), given.wait_ms)
+
+    async def _lease(self, request: web.Request, names: tuple[bytes, ...], wait_ms: int) -> web.Response:
+        reply = await self._gateway.execute(c.Lease(names, wait_ms))
+        if answers.wants_raw(request):
+            return answers.raw_leased_job(reply) if isinstance(reply, r.LeasedJob) else answers.done()
+        jobs = [] if isinstance(reply, r.TimedOut) else [answers.expect(r.LeasedJob, reply, "job")]
+        return answers.json(s.LeasedJobs([answers.leased_job(job) for job in jobs]))
+
+    async def _do(self, command: c.Command, what: str) -> web.Response:
+        answers.expect(r.Ok, await self._gateway.execute(command), what)
+        return answers.done()
+
+    def _job_id(self, given: str | UnsetType) -> bytes:
+        return self._gateway.new_job_id() if given is UNSET else check_id(parse_id(given.encode()))
+
+
+def queue_name(request: web.Request) -> bytes:
+    """The queue that the path names."""
+    return check_name(request.match_info["name"].encode("utf-8", "replace"))
+
+
+def _job(request: web.Request) -> tuple[bytes, str]:
+    """The job that the path names, and how to call it."""
+    text: Any = request.match_info["id"]
+    return check_id(parse_id(text.encode("utf-8", "replace"))), f"job {text}"
+
+
+def _unix_ms(moment: datetime) -> int:
+    """Unix milliseconds of an aware time. Never 0, which stands for "no time"."""
+    return int(moment.timestamp() * 1000) or 1

@@ -1,0 +1,150 @@
+"""One `Operation` per method and path: how its request is read, what it answers, which commands stand behind it.
+
+Options come as a JSON object, or as query parameters when there is no JSON; the bytes of a payload or a result may also
+be the body itself (`application/octet-stream`), with the options in the query.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final, TypeAlias
+
+import attrs
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from workq.commands import Command
+from workq.http.application import HttpError, read_body
+from workq.http.native.answers import RAW
+from workq.http.native.structs import ALLOWED
+from workq.values import Range, shown
+
+JSON: Final = "application/json"
+
+Act: TypeAlias = Callable[[web.Request, Any], Awaitable[web.Response]]
+
+
+@attrs.frozen
+class Operation:
+    """What a method does at a path.
+
+    request   the struct of its options
+    answers   by status, the struct of the JSON that comes with it, None for no body
+    commands  what it has the engine do
+    act       called with the request and its options
+    raw       the option that a body of bytes stands for, if it may
+    raw_answer  whether a client that accepts only `application/octet-stream` gets bytes
+    """
+
+    method: str
+    path: str
+    summary: str
+    request: type[msgspec.Struct]
+    answers: Mapping[int, type[msgspec.Struct] | None]
+    commands: tuple[type[Command], ...]
+    act: Act
+    raw: str | None = None
+    raw_answer: bool = False
+    _decode: Callable[[bytes], Any] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_decode", msgspec.json.Decoder(self.request).decode)
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether options may come as JSON."""
+        return self.method in ("POST", "PUT")
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve `request`."""
+        return await self.act(request, await self._read(request))
+
+    async def _read(self, request: web.Request) -> Any:
+        body = await read_body(request) if request.body_exists else b""
+        if not body:
+            return self._from_query(request)
+        if not self.takes_body:
+            raise HttpError(400, f"{request.method} takes no body here; give options in the query")
+        given_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if given_type == RAW and self.raw is not None:
+            options = self._from_query(request)
+            setattr(options, f"{self.raw}_base64", body)
+            return options
+        if given_type != JSON:
+            allowed = JSON if self.raw is None else f"{JSON} or, for a {self.raw} as it is, {RAW}"
+            raise HttpError(415, f"Content-Type: {shown(given_type)} is not {allowed}")
+        if request.query_string:
+            raise HttpError(400, "Options are allowed in the body or in the query, not in both")
+        try:
+            return self._decode(body)
+        except msgspec.ValidationError as error:
+            wrong = error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _not_json(error) from None
+        try:
+            given = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _not_json(error) from None  # what came before its end was wrong too, which matters less
+        raise self._explain(wrong, given)
+
+    def _from_query(self, request: web.Request) -> Any:
+        given: dict[str, Any] = {}
+        if request.query_string:
+            lists = [field.name for field in msgspec.structs.fields(self.request) if field.name == "queues"]
+            for name in request.query:
+                values = request.query.getall(name)
+                if name in lists:
+                    given[name] = values
+                elif len(values) > 1:
+                    raise HttpError(400, f"{name}: given {len(values)} times, once is allowed")
+                else:
+                    given[name] = values[0]
+        try:
+            return msgspec.convert(given, self.request, strict=False)
+        except msgspec.ValidationError as error:
+            raise self._explain(error, given) from None
+
+    def _explain(self, error: msgspec.ValidationError, given: Any) -> HttpError:
+        """What is wrong with the options `given`, by name, value, and what is allowed."""
+        text = str(error)
+        names = [field.name for field in msgspec.structs.fields(self.request)]
+        unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL)
+        if unknown is not None:
+            near = get_close_matches(unknown[1], names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(names) or 'none'}"
+            return HttpError(400, f"{shown(unknown[1])}: no such option; {hint}")
+        missing = re.fullmatch(r"Object missing required field `(.*)`", text)
+        if missing is not None:
+            return HttpError(400, f"{missing[1]}: is missing; it must be {ALLOWED[missing[1]]}")
+        place = re.search(r" - at `\$\.(\w+)", text)
+        if place is None:
+            return HttpError(400, f"The body is {_type_name(given)}, only an object is allowed")
+        name = place[1]
+        return HttpError(400, f"{name}: {_shown_json(given[name])} is not {ALLOWED[name]}")
+
+
+def bytes_of(name: str, size: Range, text: str | UnsetType, raw: bytes | UnsetType) -> bytes:
+    """The bytes of a payload or a result, given as text or as bytes or not at all."""
+    if raw is UNSET:
+        data = b"" if text is UNSET else text.encode()
+    elif text is UNSET:
+        data = raw
+    else:
+        raise HttpError(400, f"{name} and {name}_base64 are both given, one is allowed")
+    if len(data) > size.highest:
+        raise HttpError(413, f"The {name} has {len(data)} bytes, {size.highest} are allowed")
+    return data
+
+
+def _not_json(error: Exception) -> HttpError:
+    return HttpError(400, f"The body is not JSON: {error}")
+
+
+def _shown_json(value: Any) -> str:
+    return shown(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+
+
+def _type_name(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

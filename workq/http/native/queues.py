@@ -1,0 +1,53 @@
+"""Operations on queues."""
+
+from aiohttp import web
+
+from workq import commands as c
+from workq import replies as r
+from workq.gateway import Gateway
+from workq.http.native import answers
+from workq.http.native import structs as s
+from workq.http.native.jobs import queue_name
+from workq.http.native.operations import Operation
+
+
+def operations(gateway: Gateway) -> list[Operation]:
+    """The operations, on `gateway`."""
+    queues = _Queues(gateway)
+    return [
+        Operation("GET", "/v1/queues", "List queues by name", s.Page, {200: s.Queues}, (c.InspectQueues,), queues.page),
+        Operation(
+            "GET", "/v1/queues/{name}", "Show a queue", s.Nothing, {200: s.Queue}, (c.InspectQueue,), queues.show
+        ),
+        Operation(
+            "GET",
+            "/v1/queues/{name}/jobs",
+            "List jobs of a queue: ready ones in the order of their lease, scheduled ones by their time",
+            s.JobsPage,
+            {200: s.Jobs},
+            (c.InspectJobs, c.InspectScheduledJobs),
+            queues.jobs,
+        ),
+    ]
+
+
+class _Queues:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def page(self, request: web.Request, given: s.Page) -> web.Response:
+        reply = await self._gateway.execute(c.InspectQueues(given.cursor, given.limit))
+        queues = [answers.queue(info) for info in answers.expect(r.Queues, reply, "queue").queues]
+        return answers.json(s.Queues(queues, answers.next_cursor(given.cursor, given.limit, len(queues))))
+
+    async def show(self, request: web.Request, given: s.Nothing) -> web.Response:
+        name = queue_name(request)
+        reply = await self._gateway.execute(c.InspectQueue(name))
+        return answers.json(answers.queue(answers.expect(r.Queues, reply, f"queue {name.decode()}").queues[0]))
+
+    async def jobs(self, request: web.Request, given: s.JobsPage) -> web.Response:
+        name = queue_name(request)
+        command = c.InspectJobs if given.state == "ready" else c.InspectScheduledJobs
+        reply = await self._gateway.execute(command(name, given.cursor, given.limit))
+        jobs = [answers.job(info) for info in answers.expect(r.Jobs, reply, f"queue {name.decode()}").jobs]
+        return answers.json(s.Jobs(jobs, answers.next_cursor(given.cursor, given.limit, len(jobs))))

@@ -1,0 +1,246 @@
+"""What requests and answers look like, as msgspec structs. Field names end in their unit; times are RFC 3339 in UTC.
+
+The ranges are those of `workq/values.py`. A payload or a result is text in `payload` or `result`, or any bytes in
+`payload_base64` or `result_base64`; answers use the first where the bytes are UTF-8.
+"""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from workq import values
+from workq.values import Range
+
+# What is allowed in each field, for errors; by the name of the field.
+ALLOWED: Final[dict[str, str]] = {}
+
+_LARGEST_CHECKED: Final = 2**63 - 1
+
+
+def _number(name: str, numbers: Range, description: str) -> Meta:
+    ALLOWED[name] = str(numbers)
+    if numbers.highest > _LARGEST_CHECKED:  # then `JobSpec` checks it
+        return Meta(ge=numbers.lowest, description=description, extra_json_schema={"maximum": numbers.highest})
+    return Meta(ge=numbers.lowest, le=numbers.highest, description=description)
+
+
+def _text(name: str, pattern: str | None, allowed: str, description: str) -> Meta:
+    ALLOWED[name] = allowed
+    return Meta(pattern=pattern, description=description)
+
+
+_HEX: Final = "[0-9a-fA-F]"
+_UUID: Final = f"^(?!0{{8}}(-0{{4}}){{3}}-0{{12}}){_HEX}{{8}}(-{_HEX}{{4}}){{3}}-{_HEX}{{12}}$"
+_BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_NAME_ALLOWED: Final = f"1 to {values.NAME_LENGTH} of A-Z a-z 0-9 _ - ."
+_A_UUID: Final = "a UUID like 6ba7b810-9dad-11d1-80b4-00c04fd430c8, and not the nil one"
+ALLOWED.update(
+    payload="a text",
+    payload_base64="a text in base64",
+    result="a text",
+    result_base64="a text in base64",
+    run_at="a time like 2030-01-01T12:00:00Z",
+    queues=f"a list of 1 to 64 names of queues, each {_NAME_ALLOWED}",
+)
+
+QueueName: TypeAlias = Annotated[
+    str, _text("queue", r"^[A-Za-z0-9_.\-]{1,255}$", _NAME_ALLOWED, f"name of a queue: {_NAME_ALLOWED}")
+]
+JobId: TypeAlias = Annotated[str, _text("id", _UUID, _A_UUID, "UUID of the job, any version but not the nil UUID")]
+Base64: TypeAlias = Annotated[bytes, Meta(description="any bytes, in base64", extra_json_schema={"pattern": _BASE64})]
+Ttr: TypeAlias = Annotated[int, _number("ttr_ms", values.TTR, "time to run: how long a lease lasts")]
+Ttl: TypeAlias = Annotated[
+    int, _number("ttl_ms", values.TTL, "time to live: how long the job is kept, from `run_at` if it has one")
+]
+Priority: TypeAlias = Annotated[int, _number("priority", values.PRIORITY, "higher is leased first")]
+MaxAttempts: TypeAlias = Annotated[int, _number("max_attempts", values.MAX_ATTEMPTS, "leases allowed, 0 for no limit")]
+MaxFails: TypeAlias = Annotated[
+    int, _number("max_fails", values.MAX_FAILS, "the fail that is final; 0 and 1 both mean the first")
+]
+RunWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for the result")]
+LeaseWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for a job")]
+Limit: TypeAlias = Annotated[int, _number("limit", values.LIMIT, "how many at most")]
+Cursor: TypeAlias = Annotated[
+    int, _number("cursor", values.CURSOR, "where the page begins: `next_cursor` of the page before")
+]
+
+# The same defaults as those of the Python client.
+DEFAULT_TTR_MS: Final = 60_000
+DEFAULT_TTL_MS: Final = values.DAY_MS
+DEFAULT_WAIT_MS: Final = 60_000
+
+
+class Request(Struct, forbid_unknown_fields=True):
+    """Base of what is asked."""
+
+
+# -- requests --------------------------------------------------------------------------------------------------------
+
+
+class Nothing(Request):
+    """No options."""
+
+
+class NewJob(Request):
+    """A job to be added. Give `payload` or `payload_base64` or neither; without an `id` the server makes one."""
+
+    queue: QueueName
+    payload: str | UnsetType = UNSET
+    payload_base64: Base64 | UnsetType = UNSET
+    id: JobId | UnsetType = UNSET
+    ttr_ms: Ttr = DEFAULT_TTR_MS
+    ttl_ms: Ttl = DEFAULT_TTL_MS
+    priority: Priority = 0
+    max_attempts: MaxAttempts = 0
+    max_fails: MaxFails = 0
+    run_at: Annotated[datetime, Meta(tz=True, description="not before this time")] | UnsetType = UNSET
+
+
+class NewForegroundJob(Request):
+    """A job whose result is waited for; it is dropped when the wait ends or the client hangs up."""
+
+    queue: QueueName
+    payload: str | UnsetType = UNSET
+    payload_base64: Base64 | UnsetType = UNSET
+    id: JobId | UnsetType = UNSET
+    ttr_ms: Ttr = DEFAULT_TTR_MS
+    wait_ms: RunWait = DEFAULT_WAIT_MS
+    priority: Priority = 0
+    max_attempts: MaxAttempts = 0
+    max_fails: MaxFails = 0
+
+
+class Outcome(Request):
+    """How an attempt ended. Give `result` or `result_base64` or neither."""
+
+    result: str | UnsetType = UNSET
+    result_base64: Base64 | UnsetType = UNSET
+
+
+class WaitForResult(Request):
+    """How long to wait."""
+
+    wait_ms: RunWait = 0
+
+
+class LeaseOne(Request):
+    """How long to wait."""
+
+    wait_ms: LeaseWait = 0
+
+
+class LeaseAny(Request):
+    """From which queues; among several that have jobs one is picked at random."""
+
+    queues: Annotated[list[QueueName], Meta(min_length=1, max_length=64)]
+    wait_ms: LeaseWait = 0
+
+
+class Page(Request):
+    """Which part of a list."""
+
+    cursor: Cursor = 0
+    limit: Limit = values.LIMIT.highest
+
+
+class JobsPage(Request):
+    """Which jobs of a queue."""
+
+    state: Annotated[Literal["ready", "scheduled"], Meta(description="jobs in this state")] = "ready"
+    cursor: Cursor = 0
+    limit: Limit = values.LIMIT.highest
+
+
+ALLOWED["state"] = "ready or scheduled"
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+
+
+class Added(Struct):
+    """The job is there."""
+
+    id: str
+
+
+class LeasedJob(Struct, omit_defaults=True):
+    """A job handed to a worker, who has `ttr_ms` from now to finish it."""
+
+    id: str
+    queue: str
+    ttr_ms: int
+    payload: str | UnsetType = UNSET
+    payload_base64: bytes | UnsetType = UNSET
+
+
+class LeasedJobs(Struct):
+    """The jobs leased; none when the wait ended without one."""
+
+    jobs: list[LeasedJob]
+
+
+class JobResult(Struct, omit_defaults=True):
+    """How a job ended: `success` after `complete`, not after `fail` or when its attempts were used up."""
+
+    id: str
+    success: bool
+    result: str | UnsetType = UNSET
+    result_base64: bytes | UnsetType = UNSET
+
+
+JobState: TypeAlias = Literal["new", "completed", "failed", "pending", "leased"]
+
+
+class Job(Struct):
+    """A job as it stands. `pending` is back in its queue after an attempt; `new` has had none.
+
+    `ttl_ms` is 0 for a job of `run`, `scheduled_at` null for one that never had a time.
+    """
+
+    id: str
+    queue: str
+    state: JobState
+    ttr_ms: int
+    ttl_ms: int
+    priority: int
+    max_attempts: int
+    attempts: int
+    max_fails: int
+    fails: int
+    created_at: datetime
+    scheduled_at: datetime | None
+    payload: str | UnsetType = UNSET
+    payload_base64: bytes | UnsetType = UNSET
+
+
+class Jobs(Struct):
+    """A page of jobs; `next_cursor` is null on the last one."""
+
+    jobs: list[Job]
+    next_cursor: int | None
+
+
+class Queue(Struct):
+    """Figures of a queue: its jobs by state."""
+
+    name: str
+    ready: int
+    scheduled: int
+    leased: int
+
+
+class Queues(Struct):
+    """A page of queues by name; `next_cursor` is null on the last one."""
+
+    queues: list[Queue]
+    next_cursor: int | None
+
+
+class Server(Struct):
+    """Figures of the whole server. A job is evicted when its TTL ends before it does."""
+
+    version: str
+    started_at: datetime
+    active_clients: int
+    evicted_jobs: int
