@@ -1,8 +1,9 @@
 """The engine with a clock, on an event loop: the one thing that doors talk to.
 
-A loop turn is the unit of work. Commands are executed as their bytes arrive; at the end of the turn the events of all
-of them leave together, and then the replies of all connections do. So a busy server pays for a write and a wake-up
-once per turn, not once per command.
+A turn is the unit of work. Commands are executed as their bytes arrive; at the end of the turn the events of all of
+them leave together, and then the replies of all connections do. With a log, a turn is one of the event loop, so a busy
+server pays for a write to disk and a wake-up once per turn, not once per command. In memory there is nothing to share:
+a turn is what one read brings, and the event loop is spared a round for the end of it.
 """
 
 import asyncio
@@ -75,6 +76,7 @@ class Broker:
         if commit is not None:
             commit.on_writable = self._on_writable
         self._turn_ms = 0  # the time of this turn; 0 between turns
+        self._ticked_ms = 0  # when the engine's `tick` was last called; in memory only
         self._mark = 0  # how many events there were before the engine was called
         self._has_room = True  # in the log, for what time does to jobs
         self._awake: dict[Client, None] = {}
@@ -104,6 +106,16 @@ class Broker:
         self._awake.pop(client, None)
         if not self._clients:
             self._no_clients.set()
+
+    def enter(self) -> None:
+        """Bytes of a client have come; when they are worked off, call `leave`."""
+        if self._commit is None and not self._turn_ms:
+            self._start_turn()
+
+    def leave(self) -> None:
+        """What has come is worked off. In memory that ends the turn."""
+        if self._commit is None:
+            self._end_turn()
 
     def execute(self, command: Command, on_reply: OnReply) -> Reply | Waiter:
         """Execute `command`: see `Engine.execute`. Replies may leave at the end of the turn, not before (`wake`)."""
@@ -163,17 +175,22 @@ class Broker:
             await self._commit.close()
 
     def _begin_turn(self) -> int:
-        now_ms = self._turn_ms = self._clock.now_ms()
+        """Begin a turn that the event loop ends."""
         self._loop.call_soon(self._end_turn)
+        return self._start_turn()
+
+    def _start_turn(self) -> int:
+        now_ms = self._turn_ms = self._clock.now_ms()
         engine = self._engine
         if self._commit is not None:
             engine.held = self._commit.is_broken
             self._has_room = True
         if engine.next_ms() <= now_ms:
-            if self._commit is None:
-                engine.tick(now_ms)
-            else:
+            if self._commit is not None:
                 self._tick_with_log(self._commit, now_ms)
+            elif self._ticked_ms != now_ms:  # so that a lot of work that is due leaves time for clients
+                self._ticked_ms = now_ms
+                engine.tick(now_ms)
         return now_ms
 
     def _tick_with_log(self, commit: GroupCommit, now_ms: int) -> None:
@@ -191,12 +208,14 @@ class Broker:
         else:
             self._commit.end_turn()
             self._engine.held = self._commit.is_broken or not self._has_room
-        if self._engine.state.finished:
-            finished, self._engine.state.finished = self._engine.state.finished, []
+        state = self._engine.state
+        if state.finished:
+            finished, state.finished = state.finished, []
             self.on_finished(finished)
-        awake, self._awake = self._awake, {}
-        for client in awake:
-            client.end_turn()  # may execute commands, and so begin another turn
+        if self._awake:
+            awake, self._awake = self._awake, {}
+            for client in awake:
+                client.end_turn()  # may execute commands, and so begin another turn
         next_ms = self._engine.next_ms()
         if next_ms < self._timer_ms:
             self._set_timer(next_ms)

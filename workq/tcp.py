@@ -84,9 +84,13 @@ class Connection:
 
     def data_received(self, data: bytes) -> None:
         """Bytes of commands arrived."""
-        self._decoder.feed(data)
-        self._starved = False
-        self._serve()
+        self._broker.enter()
+        try:
+            self._decoder.feed(data)
+            self._starved = False
+            self._serve()
+        finally:
+            self._broker.leave()
 
     def eof_received(self) -> bool:
         """The client sends no more. It gets the replies to what it sent; if it waits, it is taken to be gone."""
@@ -168,6 +172,7 @@ class Connection:
         """Execute `commands` up to one that waits, or to the bound of replies; return those that are left."""
         broker = self._broker
         replies = self._replies
+        on_reply = self._on_reply
         rest = iter(commands)
         for command in rest:
             if isinstance(command, Malformed):
@@ -175,7 +180,7 @@ class Connection:
                 if command.fatal:
                     self._end()
                 continue
-            answer = broker.execute(command, self._on_reply)
+            answer = broker.execute(command, on_reply)
             if isinstance(answer, Reply):
                 if broker.changed and self._unsaved < 0:
                     self._wait_for_log()
@@ -183,14 +188,14 @@ class Connection:
                 replies.append(encoded)
                 self._replies_size += len(encoded)
                 if self._replies_size >= WRITE_AHEAD:
-                    break
+                    return list(rest)
             else:
                 self._waiter = answer
                 if self._hung_up or self._draining:
                     self._give_up()
                     return []
-                break
-        return list(rest)
+                return list(rest)
+        return []
 
     def _on_reply(self, reply: Reply) -> None:
         """The command that waited is answered; those behind it go on when the turn ends."""

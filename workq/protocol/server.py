@@ -135,18 +135,19 @@ class Decoder:
     def take(self, most: int = MAX_TAKEN) -> list[c.Command | Malformed]:
         """The next commands, or what is wrong with them, `most` at most; none when more bytes are needed."""
         found: list[c.Command | Malformed] = []
-        while True:
+        while self._pos < len(self._data) or self._later:
             if self._body is None and not self._skip_line:
                 self._take_known(found, most)
-                if len(found) == most:
-                    return found
+                if len(found) == most or (self._pos == len(self._data) and not self._later):
+                    break
             command = self._any()
             if command is not None:
                 found.append(command)
                 if len(found) == most:
-                    return found
+                    break
             elif not self._join():
-                return found
+                break
+        return found
 
     def _join(self) -> bool:
         """Bring the bytes fed since within reach. False if they are too few to be of use."""
