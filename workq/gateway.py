@@ -93,6 +93,17 @@ class Gateway:
             raise ServerUnavailable(answer.text)
         return answer
 
+    def post(self, command: Command) -> Reply:
+        """Execute a `command` that never waits; return what was decided, durable or not. Raises `ServerUnavailable`.
+
+        It is for what does no harm when a crash undoes it.
+        """
+        answer = self._broker.execute(command, _nobody_is_told)
+        assert isinstance(answer, Reply)
+        if isinstance(answer, Unavailable):
+            raise ServerUnavailable(answer.text)
+        return answer
+
     async def _wait(self, call: _Call, waiter: Waiter) -> Reply:
         """The reply that is given to `waiter`."""
         future = call.future()
@@ -135,3 +146,7 @@ class Gateway:
         self._stopping = True
         for future, waiter in self._waiting.items():
             self._stop(future, waiter)
+
+
+def _nobody_is_told(reply: Reply) -> None:
+    """The command does not wait, so there is nothing to tell later."""

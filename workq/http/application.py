@@ -1,8 +1,9 @@
 """What the applications of all HTTP APIs have in common: errors in the words of each, limits, bodies read in time.
 
 A handler is ``async def handler(request) -> web.Response``. It raises `HttpError` for what its client did wrong, and
-lets `InvalidValue` (400), `ServerUnavailable` (503) and errors that nobody foresaw (500, with the traceback in the
-server's log only) pass through; the application's own `FormatError` puts them into the words of that API.
+lets `InvalidValue` (400), `ServerUnavailable` (503), `ArchiveError` (500) and errors that nobody foresaw (500, with the
+traceback in the server's log only) pass through; the application's own `FormatError` puts them into the words of that
+API.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
+from workq.archive import ArchiveError
 from workq.gateway import ServerUnavailable
 from workq.values import InvalidValue, shown
 
@@ -60,6 +62,9 @@ def application(format_error: FormatError) -> web.Application:
             status, text, headers = 400, str(error), {}
         except ServerUnavailable as error:
             status, text, headers = 503, str(error), _RETRY_AFTER
+        except ArchiveError as error:
+            logger.error("request %s (%s %s): %s", request[REQUEST_ID], request.method, request.path, error)
+            status, text, headers = 500, str(error), {}
         except web.HTTPException as error:
             # It is a response too, which something holds, and it holds the frames in its traceback, which hold that:
             # a circle, and nobody collects those here.

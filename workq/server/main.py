@@ -69,14 +69,16 @@ class Server:
         settings = self._settings
         urls: list[str] = []
         try:
-            for address in settings.addresses:
-                await self._listen_tcp(address)
-            if settings.unix is not None:
-                await self._listen_unix(settings.unix)
             if settings.listens_on_http:
                 from workq.server.web import Web
 
                 self._web = Web(settings, self._gateway)
+                self._broker.on_finished = self._web.on_finished  # before anybody makes the first turn
+            for address in settings.addresses:
+                await self._listen_tcp(address)
+            if settings.unix is not None:
+                await self._listen_unix(settings.unix)
+            if self._web is not None:
                 urls = await self._web.start(DRAIN_SECONDS)
         except StartError:
             self._stop_listening()

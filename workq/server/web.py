@@ -1,4 +1,4 @@
-"""Which HTTP application listens where.
+"""Which HTTP application listens where, and what stands behind them: the archive.
 
 Imported only by a server that is to listen on HTTP: aiohttp takes longer to load than all the rest.
 """
@@ -8,6 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
+from workq.archive import Archive, ArchiveError
+from workq.engine.job import Job
 from workq.gateway import Gateway
 from workq.http import health, native
 from workq.http.access_log import open_access_log
@@ -28,11 +30,15 @@ class Web:
     """The HTTP side of a server."""
 
     def __init__(self, settings: Settings, gateway: Gateway) -> None:
-        """Raises `StartError` when the access log cannot be written."""
+        """Raises `StartError` when the access log cannot be written, or the archive not be read."""
         try:
             access_log = open_access_log(settings.access_log, settings.access_log_file)
         except OSError as error:
             raise StartError(f"cannot write {settings.access_log_file}: {error.strerror}") from None
+        try:
+            self.archive = Archive(settings.data_dir, gateway, durable=settings.log_sync == "always")
+        except ArchiveError as error:
+            raise StartError(str(error)) from None
         self._settings = settings
         self._gateway = gateway
         self._server = HttpServer(settings.http_idle_timeout, access_log)
@@ -45,6 +51,7 @@ class Web:
     async def start(self, drain_s: float) -> list[str]:
         """Listen; return the URLs, those of a door with its name. Raises `StartError`: `stop` then ends the rest."""
         settings = self._settings
+        self.archive.start()
         places = [("http", settings.http, self._own_application())]
         listens = {"hq": settings.hq_listen, "fireworq": settings.fireworq_listen, "messages": settings.messages_listen}
         places += [(f"{name}-listen", listens[name], door.application()) for name, door in self._doors.items()]
@@ -59,6 +66,11 @@ class Web:
     async def stop(self) -> None:
         """Stop listening, and let requests be answered for a bounded time. The gateway should be shut down before."""
         await self._server.stop()
+        await self.archive.stop()
+
+    def on_finished(self, jobs: list[Job]) -> None:
+        """These jobs, which have meta, have finished."""
+        self.archive.on_finished(jobs)
 
     async def _listen(self, flag: str, address: Address, served: web.Application, drain_s: float) -> list[Address]:
         try:

@@ -1,0 +1,355 @@
+"""The archive: finished jobs of doors on disk, out of memory, and found again."""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workq.archive import Archive, ArchivedJob, ArchiveError, Fate, Query, compile_pattern
+from workq.archive.archive import FILE_NAME
+from workq.archive.store import SLICE_ROWS, Store
+from workq.broker import Broker, Clock
+from workq.commands import Add, Complete, Fail, InspectJob
+from workq.engine import Engine
+from workq.engine.job import Job
+from workq.gateway import Gateway
+from workq.replies import NOT_FOUND, Jobs
+from workq.values import InvalidValue, JobSpec
+
+SPEC = JobSpec(b"shop.q", 60_000, 60_000)
+
+
+def archived(number: int | None, **values: Any) -> ArchivedJob:
+    made = {"door": "shop", "queue": "q", "job_id": os.urandom(16), "created_ms": 1, "finished_ms": 2, **values}
+    return ArchivedJob(number=number, **made)
+
+
+def convert(job: Job) -> ArchivedJob | Fate:
+    """The door of these tests: the payload is the number, the meta says what becomes of the job."""
+    if job.meta == b"broken":
+        raise ValueError("the door does not know it")
+    if job.meta in (b"FORGET", b"LEAVE"):
+        return Fate[job.meta.decode()]
+    number = int(job.payload) if job.payload else None
+    return archived(number, job_id=job.job_id, created_ms=job.created_ms, data=job.result or b"")
+
+
+class House:
+    """A gateway in memory and an archive that can be closed and opened again."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory
+        self.engine = Engine(Clock().now_ms())
+        self.broker = Broker(self.engine, Clock(), asyncio.get_running_loop())
+        self.gateway = Gateway(self.broker)
+        self.open()
+
+    def open(self) -> None:
+        self.archive = Archive(self.directory, self.gateway)
+        self.archive.register("shop", convert)
+        self.broker.on_finished = self.archive.on_finished
+
+    async def reopen(self) -> None:
+        await self.archive.stop()
+        self.open()
+
+    async def finish(self, number: int | None, meta: bytes = b"keep", *, spec: JobSpec = SPEC) -> bytes:
+        job_id = os.urandom(16)
+        await self.gateway.execute(Add(job_id, spec, b"" if number is None else b"%d" % number, meta))
+        await self.gateway.execute(Complete(job_id, b'{"n":%d}' % (number or 0)))
+        return job_id
+
+    async def put(self, *jobs: ArchivedJob) -> None:
+        """Write directly."""
+        await self.archive._run(self.archive._store.put, jobs)
+
+    async def numbers(self, **query: Any) -> list[int | None]:
+        return [job.number for job in await self.archive.find(Query(door="shop", **query))]
+
+    async def is_in_engine(self, job_id: bytes) -> bool:
+        return isinstance(await self.gateway.execute(InspectJob(job_id)), Jobs)
+
+
+@pytest.fixture(params=["on disk", "in memory"])
+async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+    made = House(tmp_path if request.param == "on disk" else None)
+    yield made
+    await made.archive.stop()
+
+
+@pytest.fixture
+async def disk(tmp_path: Path) -> AsyncIterator[House]:
+    made = House(tmp_path)
+    yield made
+    await made.archive.stop()
+
+
+class TestMoving:
+    async def test_a_finished_job_leaves_the_engine_for_the_archive(self, house: House) -> None:
+        job_id = await house.finish(7)
+        await house.archive.settle()
+        assert await house.gateway.execute(InspectJob(job_id)) == NOT_FOUND
+        job = await house.archive.get("shop", "q", 7)
+        assert job is not None
+        assert (job.job_id, job.data) == (job_id, b'{"n":7}')
+        assert await house.archive.get_by_job_id(job_id) == job
+        assert (house.archive.moved, house.archive.waiting()) == (1, 0)
+
+    async def test_a_failed_one_too(self, house: House) -> None:
+        await house.gateway.execute(Add(bytes(16), SPEC, b"1", b"keep"))
+        await house.gateway.execute(Fail(bytes(16), b"{}"))
+        assert await house.numbers() == [1]
+
+    async def test_what_is_read_includes_all_that_had_finished(self, house: House) -> None:
+        for number in range(1, 1_201):
+            await house.finish(number)
+        assert len(await house.numbers()) == 1_200
+
+    async def test_the_door_may_forget_a_job_or_leave_it(self, house: House) -> None:
+        forgotten, left = await house.finish(1, b"FORGET"), await house.finish(2, b"LEAVE")
+        await house.archive.settle()
+        assert not await house.is_in_engine(forgotten)
+        assert await house.is_in_engine(left)
+        assert await house.numbers() == []
+
+    async def test_a_job_that_its_door_cannot_read_stays_and_harms_no_other(
+        self, house: House, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        broken = await house.finish(1, b"broken")
+        await house.finish(2)
+        assert await house.numbers() == [2]
+        assert await house.is_in_engine(broken)
+        assert f"job {broken.hex()} cannot be archived" in caplog.text
+
+    async def test_jobs_of_nobody_and_jobs_without_meta_are_left_alone(self, house: House) -> None:
+        others = await house.finish(1, spec=JobSpec(b"shopping", 1_000, 60_000))
+        plain = await house.finish(2, b"")
+        await house.archive.settle()
+        assert await house.is_in_engine(others)
+        assert await house.is_in_engine(plain)
+
+    async def test_to_archive_a_job_again_changes_nothing(self, house: House) -> None:
+        same = archived(None, name="once")
+        await house.put(same)
+        await house.put(archived(None))
+        await house.put(same, same)
+        assert await house.numbers() == [1, 2]
+
+    async def test_numbers_are_given_by_queue_and_never_twice(self, house: House) -> None:
+        await house.put(archived(None), archived(None), archived(None, queue="other"))
+        await house.archive.delete("shop", "q", 2)
+        await house.put(archived(None))
+        assert await house.numbers(queue="q") == [1, 3]
+        assert await house.numbers(queue="other") == [1]
+
+
+class TestReading:
+    async def test_orders_cursors_and_limits(self, house: House) -> None:
+        times = [(1, 30, 90), (2, 10, 70), (5, 20, 80), (6, 20, 60)]
+        await house.put(*[archived(n, created_ms=created, finished_ms=finished) for n, created, finished in times])
+        assert await house.numbers() == [1, 2, 5, 6]
+        assert await house.numbers(descending=True) == [6, 5, 2, 1]
+        assert await house.numbers(order="created") == [2, 5, 6, 1]
+        assert await house.numbers(order="finished", descending=True) == [1, 5, 2, 6]
+        assert await house.numbers(begin=2) == [2, 5, 6]
+        assert await house.numbers(begin=3) == [5, 6]
+        assert await house.numbers(begin=3, descending=True) == [2, 1]
+        assert await house.numbers(begin=(20, 6), order="created") == [6, 1]
+        assert await house.numbers(begin=(20, 6), order="created", descending=True) == [6, 5, 2]
+        assert await house.numbers(limit=2) == [1, 2]
+        assert await house.numbers(limit=0) == []
+        assert await house.numbers(begin=7) == []
+
+    async def test_a_cursor_may_be_any_number(self, house: House) -> None:
+        await house.put(archived(2**63 - 1))
+        assert await house.numbers(begin=2**64 - 1) == [2**63 - 1]
+        assert await house.numbers(begin=2**64 - 1, descending=True) == [2**63 - 1]
+        assert await house.archive.get("shop", "q", 2**64 - 1) is None
+        assert await house.archive.delete("shop", "q", 2**64 - 1) is None
+
+    async def test_limits_count_what_a_filter_leaves_over_as_many_slices_as_it_takes(self, house: House) -> None:
+        await house.put(*[archived(n, name="even" if n % 2 == 0 else "odd") for n in range(3 * SLICE_ROWS)])
+        pattern = compile_pattern("^e.en$")
+
+        def keep(job: ArchivedJob) -> bool:
+            return pattern.search(job.name) is not None
+
+        assert await house.numbers(keep=keep) == list(range(0, 3 * SLICE_ROWS, 2))
+        assert await house.numbers(keep=keep, limit=1_200) == list(range(0, 2_400, 2))
+        assert await house.numbers(keep=lambda job: job.number == 2_999, limit=1) == [2_999]
+
+    async def test_big_jobs_are_read_in_small_slices(self, house: House) -> None:
+        await house.put(*[archived(n, data=b"x" * 1_000_000) for n in range(9)])
+        found, cursor = await house.archive._run(house.archive._store.slice, Query(door="shop"), None)
+        assert (len(found), cursor is not None) == (5, True)
+        assert await house.numbers() == list(range(9))
+
+    async def test_doors_and_queues_do_not_see_each_other(self, house: House) -> None:
+        await house.put(archived(1), archived(1, queue="other"), archived(1, door="theirs"))
+        assert len(await house.numbers()) == 2
+        assert len(await house.numbers(queue="other")) == 1
+        assert await house.archive.count("shop") == 2
+        assert await house.archive.count("shop", "q") == 1
+
+    async def test_counting_since(self, house: House) -> None:
+        await house.put(*[archived(n, created_ms=n) for n in range(10)])
+        assert await house.archive.count("shop", created_since_ms=4) == 6
+
+    async def test_deleting(self, house: House) -> None:
+        await house.put(*[archived(n) for n in range(1_100)], archived(1, queue="other"))
+        deleted = await house.archive.delete("shop", "q", 3)
+        assert deleted is not None
+        assert deleted.number == 3
+        assert await house.archive.delete("shop", "q", 3) is None
+        assert await house.archive.delete_queue("shop", "q") == 1_099
+        assert await house.archive.count("shop") == 1
+
+    async def test_a_search_lets_others_have_their_turn(self, house: House) -> None:
+        """While a filter is at work in the thread, the loop goes on and jobs are moved between slices."""
+        await house.put(*[archived(n) for n in range(10, 10 + 2 * SLICE_ROWS)])
+        reached, go_on = threading.Event(), threading.Event()
+
+        def keep(job: ArchivedJob) -> bool:
+            if job.number == 11:
+                reached.set()
+                assert go_on.wait(10)
+            return False
+
+        search = asyncio.create_task(house.numbers(keep=keep))
+        await asyncio.to_thread(reached.wait, 10)
+        await house.finish(1)  # the loop is free
+        go_on.set()
+        await house.archive.settle()
+        assert not search.done()
+        assert await search == []
+
+
+class TestLifetime:
+    async def test_jobs_go_when_it_is_over(self, house: House) -> None:
+        now_ms = house.gateway.now_ms()
+        await house.put(*[archived(n, created_ms=now_ms - 10_000) for n in range(1_200)])
+        await house.put(archived(5_000, created_ms=now_ms, finished_ms=now_ms), archived(1, door="theirs"))
+        house.archive.keep_for("shop", 5_000)
+        assert await house.archive.sweep() == 1_200
+        assert await house.numbers() == [5_000]
+        assert await house.archive.count("theirs") == 1
+
+    async def test_counted_from_the_end(self, house: House) -> None:
+        await house.put(archived(1, created_ms=1, finished_ms=house.gateway.now_ms()))
+        house.archive.keep_for("shop", 5_000, by="finished")
+        assert await house.archive.sweep() == 0
+
+    async def test_nought_is_for_ever(self, house: House) -> None:
+        await house.put(archived(1))
+        house.archive.keep_for("shop", 5_000)
+        house.archive.keep_for("shop", 0)
+        assert await house.archive.sweep() == 0
+
+
+class TestDisk:
+    async def test_what_was_archived_is_there_at_the_next_start(self, disk: House) -> None:
+        await disk.finish(1)
+        await disk.reopen()
+        assert await disk.numbers() == [1]
+
+    async def test_a_file_that_was_not_closed_is_fine(self, disk: House, tmp_path: Path) -> None:
+        await disk.finish(1)
+        await disk.archive.settle()
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for file in tmp_path.glob(f"{FILE_NAME}*"):  # as a kill leaves them: with the write-ahead log
+            (copy / file.name).write_bytes(file.read_bytes())
+        assert (copy / f"{FILE_NAME}-wal").stat().st_size > 0
+        store = Store(copy / FILE_NAME, durable=True)
+        assert store.get("shop", "q", 1) is not None
+        store.close()
+
+    async def test_one_that_was_deleted_is_made_anew(self, disk: House, tmp_path: Path) -> None:
+        await disk.finish(1)
+        await disk.archive.stop()
+        for file in tmp_path.iterdir():
+            file.unlink()
+        disk.open()
+        assert await disk.numbers() == []
+
+    async def test_while_it_cannot_be_written_jobs_stay_in_the_engine(
+        self, disk: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("workq.archive.archive._RETRY_S", 0.001)
+        database = disk.archive._store._db
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        database.execute(f"PRAGMA max_page_count = {pages}")  # for SQLite, this is a full disk
+        jobs = [await disk.finish(n, spec=JobSpec(b"shop.q", 1_000, 60_000)) for n in range(300)]
+        with pytest.raises(ArchiveError, match="database or disk is full"):
+            await disk.archive.settle()
+        assert disk.archive.trouble() is not None
+        assert all([await disk.is_in_engine(job_id) for job_id in jobs])
+        assert await disk.numbers() == []
+        assert caplog.text.count("database or disk is full") == 1
+
+        database.execute("PRAGMA max_page_count = 1000000")
+        while disk.archive.waiting():
+            await asyncio.sleep(0.001)
+        assert len(await disk.numbers()) == 300
+        assert disk.archive.trouble() is None
+        assert not any([await disk.is_in_engine(job_id) for job_id in jobs])
+
+    async def test_reading_that_fails_is_told_in_words(
+        self, disk: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def get(*_: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(disk.archive._store, "get", get)
+        with pytest.raises(ArchiveError, match=f"cannot use the archive {tmp_path}/archive.sqlite: disk I/O error"):
+            await disk.archive.get("shop", "q", 1)
+
+    @pytest.mark.parametrize(
+        ("spoil", "complaint"),
+        [
+            (lambda file: file.write_bytes(b"hello " * 1_000), "file is not a database"),
+            (lambda file: file.mkdir(), "unable to open database file"),
+        ],
+    )
+    async def test_a_file_that_is_none_stops_the_start(
+        self, tmp_path: Path, spoil: Callable[[Path], object], complaint: str
+    ) -> None:
+        spoil(tmp_path / FILE_NAME)
+        with pytest.raises(ArchiveError, match=f"cannot use the archive {tmp_path}/archive.sqlite: {complaint}"):
+            House(tmp_path)
+
+    async def test_one_of_a_newer_version_stops_the_start(self, disk: House, tmp_path: Path) -> None:
+        disk.archive._store._db.execute("PRAGMA user_version = 2")
+        with pytest.raises(ArchiveError, match="it is of version 2, and this server knows 1 at most"):
+            House(tmp_path)
+
+
+class TestPatterns:
+    def test_they_match_anywhere_in_the_case_as_given(self) -> None:
+        assert compile_pattern("b+c").search("abbcd") is not None
+        assert compile_pattern("B").search("abc") is None
+
+    def test_catastrophic_ones_are_linear(self) -> None:
+        assert compile_pattern("(a*)*(a*)*(a|a)*b$").search("a" * 10_000) is None
+
+    @pytest.mark.parametrize(
+        ("pattern", "complaint"),
+        [
+            ("(", r"'\(': missing \)"),
+            ("[é", r"missing \]"),
+            (r"(?=a)", "invalid perl operator"),
+            (r"(a)\1", "invalid escape sequence"),
+            (r"\pL{999}", "pattern too large"),
+            ("((a{1,100}){1,100}){1,100}", "invalid repetition size"),
+            ("\ud800", "is not UTF-8"),
+            ("a" * 1_001, "1001 characters are too many, 1000 are allowed"),
+        ],
+    )
+    def test_bad_ones_are_told(self, pattern: str, complaint: str) -> None:
+        with pytest.raises(InvalidValue, match=f"^Invalid regular expression: .*({complaint})"):
+            compile_pattern(pattern)

@@ -1,0 +1,276 @@
+"""The archive on the event loop: moves finished jobs out of the engine, and answers the doors.
+
+One thread does all that touches the file, a bounded step at a time, so neither a long search nor a slow disk holds up
+the loop, and a search does not hold up the moving for long. A job is written and committed first, and deleted from the
+engine then; a crash in between writes it again. While the file cannot be written finished jobs stay in the engine.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Literal, TypeVar, TypeVarTuple
+
+from workq.archive.jobs import ArchivedJob, ArchiveError, Converter, Fate, Query
+from workq.archive.store import Cursor, NewerVersion, Store
+from workq.commands import Delete
+from workq.engine.job import COMPLETED, FAILED, Job
+from workq.gateway import Gateway, ServerUnavailable
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+FILE_NAME: Final = "archive.sqlite"
+# Jobs of a transaction: the more, the less each costs, but readers wait for its end.
+_BATCH: Final = 500
+# Rows that are removed in one go.
+_REMOVED_AT_ONCE: Final = 500
+# When to try again after the file could not be written, and how often jobs are removed whose lifetime is over.
+_RETRY_S: Final = 1.0
+_SWEEP_S: Final = 60.0
+# The highest number that a job can have here.
+HIGHEST_NUMBER: Final = 2**63 - 1
+
+log = logging.getLogger("workq.archive")
+
+
+class Archive:
+    """Finished jobs of doors. Use it from the loop's thread only.
+
+    What is read includes every job that had finished by then, except while the file cannot be written. All that reads
+    raises `ArchiveError` when the file cannot be read.
+
+    moved  how many jobs went from the engine into the archive, or were forgotten
+    """
+
+    def __init__(self, directory: Path | None, gateway: Gateway, *, durable: bool = True) -> None:
+        """Open the archive in `directory`; without one, in memory. Raises `ArchiveError`.
+
+        durable  whether what is written must survive a power cut; the engine's log then does too
+        """
+        self._path = None if directory is None else directory / FILE_NAME
+        try:
+            self._store = Store(self._path, durable=durable)
+        except (sqlite3.Error, NewerVersion) as error:
+            raise ArchiveError(f"cannot use the archive {self._path}: {error}") from None
+        self._gateway = gateway
+        self._thread = ThreadPoolExecutor(1, "archive")
+        self._converters: dict[bytes, Converter] = {}
+        self._lifetimes: dict[str, tuple[Literal["created", "finished"], int]] = {}
+        self._waiting: deque[tuple[Job, Converter]] = deque()
+        self._taken = 0  # how many jobs were ever put into `_waiting`
+        self._left = 0  # how many of them are done with
+        self._progress = asyncio.Event()
+        self._mover: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._trouble: str | None = None
+        self.moved = 0
+
+    # -- doors say what they want to have kept --------------------------------------------------------------------
+
+    def register(self, door: str, converter: Converter) -> None:
+        """Have `converter` decide what becomes of the finished jobs of `door`.
+
+        Those are the jobs with meta in the engine's queue `door`, and in those whose names begin with ``door.``.
+        """
+        self._converters[door.encode()] = converter
+
+    def keep_for(self, door: str, lifetime_ms: int, by: Literal["created", "finished"] = "created") -> None:
+        """Remove the jobs of `door` so long after they were created, or finished; 0 for never."""
+        if lifetime_ms > 0:
+            self._lifetimes[door] = (by, lifetime_ms)
+        else:
+            self._lifetimes.pop(door, None)
+
+    # -- from the engine ------------------------------------------------------------------------------------------
+
+    def on_finished(self, jobs: list[Job]) -> None:
+        """These jobs have finished: what the broker calls."""
+        if self._stopping.is_set():
+            return
+        for job in jobs:
+            converter = self._converters.get(job.spec.name.partition(b".")[0])
+            if converter is not None:
+                self._waiting.append((job, converter))
+                self._taken += 1
+        if self._waiting and self._mover is None:
+            self._mover = asyncio.get_running_loop().create_task(self._move())
+
+    def trouble(self) -> str | None:
+        """Why finished jobs stay in the engine at the moment, if they do."""
+        return self._trouble
+
+    def waiting(self) -> int:
+        """How many finished jobs have not been moved yet."""
+        return self._taken - self._left
+
+    # -- for doors ------------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Return when every job of a door that has finished by now is out of the engine. Raises `ArchiveError`."""
+        await self._caught_up()
+        if self._trouble is not None:
+            raise ArchiveError(self._trouble)
+
+    async def get(self, door: str, queue: str, number: int) -> ArchivedJob | None:
+        """The job `number` of a queue."""
+        return None if number > HIGHEST_NUMBER else await self._read(self._store.get, door, queue, number)
+
+    async def get_by_job_id(self, job_id: bytes) -> ArchivedJob | None:
+        """The job that had this id in the engine."""
+        return await self._read(self._store.get_by_job_id, job_id)
+
+    async def delete(self, door: str, queue: str, number: int) -> ArchivedJob | None:
+        """Remove the job `number` of a queue; return what it was."""
+        return None if number > HIGHEST_NUMBER else await self._read(self._store.delete, door, queue, number)
+
+    async def delete_queue(self, door: str, queue: str) -> int:
+        """Remove all jobs of a queue; return how many."""
+        removed = total = await self._read(self._store.delete_queue, door, queue, _REMOVED_AT_ONCE)
+        while removed:
+            removed = await self._run(self._store.delete_queue, door, queue, _REMOVED_AT_ONCE)
+            total += removed
+        return total
+
+    async def count(self, door: str, queue: str | None = None, created_since_ms: int = 0) -> int:
+        """How many jobs of a door, or of one of its queues, there are; created since then, if that is given."""
+        return await self._read(self._store.count, door, queue, created_since_ms)
+
+    async def find(self, query: Query) -> list[ArchivedJob]:
+        """The jobs that `query` asks for, in its order."""
+        if query.limit is not None and query.limit <= 0:
+            return []
+        await self._caught_up()
+        jobs: list[ArchivedJob] = []
+        cursor: Cursor | None = None
+        while True:
+            found, cursor = await self._run(self._store.slice, query, cursor)
+            jobs += found
+            if query.limit is not None and len(jobs) >= query.limit:
+                return jobs[: query.limit]
+            if cursor is None:
+                return jobs
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """From now on jobs are removed when their lifetime is over."""
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep_from_time_to_time())
+
+    async def stop(self) -> None:
+        """Move what has finished, if that works at once, and close the file. What stays is moved at the next start."""
+        await asyncio.sleep(0)  # to the end of the turn, as below
+        self._stopping.set()
+        if self._mover is not None:
+            await self._mover
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        self._thread.shutdown()
+
+    async def sweep(self) -> int:
+        """Remove the jobs whose lifetime is over; return how many."""
+        total = 0
+        for door, (by, lifetime_ms) in list(self._lifetimes.items()):
+            removed = -1
+            while removed:
+                before_ms = self._gateway.now_ms() - lifetime_ms
+                removed = await self._run(self._store.delete_before, door, by, before_ms, _REMOVED_AT_ONCE)
+                total += removed
+        return total
+
+    async def _sweep_from_time_to_time(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except ArchiveError as error:
+                log.warning("finished jobs whose lifetime is over could not be removed: %s", error)
+            await asyncio.sleep(_SWEEP_S)
+
+    async def _move(self) -> None:
+        """Move what waits, batch by batch, until nothing does."""
+        while self._waiting:
+            batch = [self._waiting[index] for index in range(min(len(self._waiting), _BATCH))]
+            try:
+                gone = await self._run(self._write, batch)
+                self._forget(gone)
+            except (ArchiveError, ServerUnavailable) as error:
+                self._report(str(error))
+                if self._stopping.is_set():
+                    break
+                await self._pause()
+                continue
+            for _ in batch:
+                self._waiting.popleft()
+            self._left += len(batch)
+            self.moved += len(gone)
+            self._report(None)
+            self._progress.set()
+            self._progress.clear()
+        self._mover = None
+
+    def _write(self, batch: list[tuple[Job, Converter]]) -> list[Job]:
+        """In the thread: write the jobs of `batch`; return those that the engine can forget."""
+        rows: list[ArchivedJob] = []
+        gone: list[Job] = []
+        for job, converter in batch:
+            if job.state not in (COMPLETED, FAILED):  # somebody was faster: deleted, or put back
+                continue
+            try:
+                made = converter(job)
+            except Exception:
+                log.exception("job %s cannot be archived; it stays until its TTL ends", job.job_id.hex())
+                continue
+            if made is Fate.LEAVE:
+                continue
+            gone.append(job)
+            if isinstance(made, ArchivedJob):
+                rows.append(made)
+        if rows:
+            self._store.put(rows)
+        return gone
+
+    def _forget(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if job.state in (COMPLETED, FAILED):
+                self._gateway.post(Delete(job.job_id))
+
+    def _report(self, trouble: str | None) -> None:
+        """Log when the trouble begins, changes, or ends."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble is None:
+            log.info("the archive can be written again")
+        else:
+            log.error("finished jobs stay in the engine, and this is tried again: %s", trouble)
+        self._progress.set()
+        self._progress.clear()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), _RETRY_S)
+
+    async def _caught_up(self) -> None:
+        """Wait until what has finished by now is moved, unless that does not work at the moment."""
+        await asyncio.sleep(0)  # to the end of the turn, when the broker tells of those that have just finished
+        goal = self._taken
+        while self._left < goal and self._trouble is None:
+            await self._progress.wait()
+
+    async def _read(self, step: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        await self._caught_up()
+        return await self._run(step, *arguments)
+
+    async def _run(self, step: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Do `step` in the thread. Raises `ArchiveError`."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, step, *arguments)
+        except sqlite3.Error as error:
+            raise ArchiveError(f"cannot use the archive {self._path or 'in memory'}: {error}") from None
