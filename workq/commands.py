@@ -212,6 +212,18 @@ class InspectJob(Command):
         self.job_id = job_id
 
 
+class InspectJobIds(Command):
+    """List all jobs of a queue, finished ones too, in no order. Reply: `JobIds`. It takes its time: see to it that it
+    is asked seldom.
+    """
+
+    __match_args__ = ("name",)
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+
+
 class InspectJobs(Command):
     """List the ready jobs of a queue in the order of their lease. Replies: `Jobs`, `NotFound`."""
 

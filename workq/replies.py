@@ -104,7 +104,8 @@ class JobInfo(Record):
     """A job as `inspect` shows it.
 
     `state` is 0 new (or scheduled), 1 completed, 2 failed, 3 pending (back after an attempt), 4 leased.
-    `scheduled_ms` is 0 for a job that never had a time. Times are Unix milliseconds.
+    `scheduled_ms` is 0 for a job that never had a time. Times are Unix milliseconds. `meta` is what a door keeps with
+    the job, `result` what `complete` or the final `fail` said; None before that.
     """
 
     __match_args__ = (
@@ -121,6 +122,8 @@ class JobInfo(Record):
         "state",
         "created_ms",
         "scheduled_ms",
+        "meta",
+        "result",
     )
     __slots__ = __match_args__
 
@@ -139,6 +142,8 @@ class JobInfo(Record):
         state: int,
         created_ms: int,
         scheduled_ms: int,
+        meta: bytes = b"",
+        result: bytes | None = None,
     ) -> None:
         self.job_id = job_id
         self.name = name
@@ -153,6 +158,8 @@ class JobInfo(Record):
         self.state = state
         self.created_ms = created_ms
         self.scheduled_ms = scheduled_ms
+        self.meta = meta
+        self.result = result
 
 
 class Documents(Reply):
@@ -183,6 +190,16 @@ class Jobs(Reply):
 
     def __init__(self, jobs: list[JobInfo]) -> None:
         self.jobs = jobs
+
+
+class JobIds(Reply):
+    """Ids of jobs."""
+
+    __match_args__ = ("job_ids",)
+    __slots__ = __match_args__
+
+    def __init__(self, job_ids: list[bytes]) -> None:
+        self.job_ids = job_ids
 
 
 OK: Final = Ok()

@@ -308,4 +308,6 @@ def _job_info(job: ModelJob) -> r.JobInfo:
         state=numbers.get(job.state, 3 if job.attempts or job.fails else 0),
         created_ms=job.created_ms,
         scheduled_ms=job.time_ms,
+        meta=job.meta,
+        result=job.result if job.state in ("completed", "failed") else None,
     )

@@ -4,7 +4,7 @@ import pytest
 
 from tests.engine.driver import Driver, job_id
 from workq import commands as c
-from workq.replies import NOT_FOUND, OK, Documents
+from workq.replies import NOT_FOUND, OK, Documents, JobIds, Jobs
 from workq.values import InvalidValue, JobSpec, RetryPolicy
 
 
@@ -84,3 +84,29 @@ class TestRetryPolicy:
 
     def test_the_most_fails_there_can_be_are_no_burden(self) -> None:
         assert RetryPolicy(1, 1001).wait_ms(2**32 - 1, job_id(1)) > 10**12
+
+
+def test_a_job_tells_what_a_door_keeps_with_it_and_how_it_ended(driver: Driver) -> None:
+    driver.do(c.Add(job_id(1), JobSpec(b"q", 1000, 60_000), b"payload", b"meta"))
+    before = driver.do(c.InspectJob(job_id(1)))
+    assert isinstance(before, Jobs)
+    assert (before.jobs[0].meta, before.jobs[0].result) == (b"meta", None)
+    driver.do(c.Complete(job_id(1), b""))
+    after = driver.do(c.InspectJob(job_id(1)))
+    assert isinstance(after, Jobs)
+    assert (after.jobs[0].meta, after.jobs[0].result) == (b"meta", b"")
+
+
+def test_the_ids_of_a_queue_are_those_of_jobs_in_any_state(driver: Driver) -> None:
+    for number in range(1, 5):
+        driver.do(c.Add(job_id(number), JobSpec(b"q", 1000, 60_000), b""))
+    driver.do(c.Add(job_id(5), JobSpec(b"other", 1000, 60_000), b""))
+    driver.do(c.Schedule(job_id(6), JobSpec(b"q", 1000, 60_000), driver.now_ms + 1000, b""))
+    driver.do(c.Lease((b"q",), 0))
+    driver.do(c.Complete(job_id(2), b""))
+    driver.do(c.Fail(job_id(3), b""))
+    driver.do(c.Delete(job_id(4)))
+    reply = driver.do(c.InspectJobIds(b"q"))
+    assert isinstance(reply, JobIds)
+    assert sorted(reply.job_ids) == [job_id(number) for number in (1, 2, 3, 6)]
+    assert driver.do(c.InspectJobIds(b"nothing")) == JobIds([])

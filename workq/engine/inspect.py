@@ -4,7 +4,7 @@ from workq import commands as c
 from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Job
 from workq.engine.queue import Queue
 from workq.engine.state import State
-from workq.replies import NOT_FOUND, JobInfo, Jobs, QueueInfo, Queues, Reply
+from workq.replies import NOT_FOUND, JobIds, JobInfo, Jobs, QueueInfo, Queues, Reply
 
 
 def answer(state: State, command: c.Command) -> Reply:
@@ -18,6 +18,8 @@ def answer(state: State, command: c.Command) -> Reply:
     if isinstance(command, c.InspectQueues):
         names = sorted(state.queues)[command.cursor : command.cursor + command.limit]
         return Queues([_queue_info(state.queues[name]) for name in names])
+    if isinstance(command, c.InspectJobIds):
+        return JobIds([job.job_id for job in state.jobs.values() if job.spec.name == command.name])
     if isinstance(command, c.InspectJobs):
         queue = state.queues.get(command.name)
         if queue is None:
@@ -51,6 +53,8 @@ def _job_info(job: Job) -> JobInfo:
         _wire_state(job),
         job.created_ms,
         job.scheduled_ms,
+        job.meta,
+        job.result,
     )
 
 
