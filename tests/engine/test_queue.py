@@ -73,7 +73,7 @@ class Levels:
         assert list(self.level) == self.ready
 
     def entries(self) -> int:
-        return len(self.level.fresh) + len(self.level.placed)
+        return len(self.level.sifted) + len(self.level.fresh) + len(self.level.placed)
 
 
 which = st.integers(0, 99)

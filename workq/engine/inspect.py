@@ -16,7 +16,7 @@ def answer(state: State, command: c.Command) -> Reply:
         queue = state.queues.get(command.name)
         return NOT_FOUND if queue is None else Queues([_queue_info(queue)])
     if isinstance(command, c.InspectQueues):
-        names = sorted(state.queues)[command.cursor : command.cursor + command.limit]
+        names = state.queue_names.islice(command.cursor, command.cursor + command.limit)
         return Queues([_queue_info(state.queues[name]) for name in names])
     if isinstance(command, c.InspectJobIds):
         return JobIds([job.job_id for job in state.jobs.values() if job.spec.name == command.name])

@@ -3,7 +3,7 @@
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sortedcontainers import SortedDict
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from workq.engine.waiters import LeaseWaiter
 
 # Below this many dead entries a level, and the list of levels, is not worth tidying.
-_TIDY_ENTRIES: Final = 64
+_TIDY_ENTRIES: Final = 32
+# Entries looked at with each job that goes while there are too many dead ones. The more, the sooner they are gone.
+_SIFTED_AT_ONCE: Final = 8
 # Stands for the time of a job that never was scheduled: before all times, and there are some before 1970.
 _UNSCHEDULED: Final = -NEVER_MS
 
@@ -33,13 +35,16 @@ class Level:
     and wait in `fresh`; a job that comes back, or whose scheduled time came, finds its place in the heap `placed`.
 
     A job's place never changes, so entries need not be removed when their job is: an entry counts while its job is
-    ready, and a job that becomes ready again stands where it should, once or twice. `tidy` bounds the dead ones.
+    ready, and a job that becomes ready again stands where it should, once or twice. When there are many dead ones among
+    the fresh, a few entries are looked at with each job that goes: those that are alive move to `sifted`, which stands
+    before `fresh` until all are through.
     """
 
-    __slots__ = ("live", "fresh", "placed")
+    __slots__ = ("live", "sifted", "fresh", "placed")
 
     def __init__(self) -> None:
         self.live = 0
+        self.sifted: deque[Job] = deque()  # empty, unless `fresh` has some too
         self.fresh: deque[Job] = deque()
         self.placed: list[_Entry] = []
 
@@ -53,7 +58,9 @@ class Level:
 
     def first(self) -> Job:
         """The job to lease next. There must be one (`live`)."""
-        fresh = self.fresh
+        while self.sifted and self.sifted[0].state != READY:
+            self.sifted.popleft()
+        fresh = self.sifted or self.fresh
         while fresh and fresh[0].state != READY:
             fresh.popleft()
         placed = self.placed
@@ -68,23 +75,42 @@ class Level:
     def drop(self, job: Job) -> None:
         """Forget `job`, which is about to stop being ready."""
         self.live -= 1
-        if self.fresh and self.fresh[0] is job:
-            self.fresh.popleft()
+        fresh = self.sifted or self.fresh
+        if fresh and fresh[0] is job:
+            fresh.popleft()
         elif self.placed and self.placed[0][3] is job:
             heapq.heappop(self.placed)
-        elif len(self.fresh) + len(self.placed) > 2 * self.live + _TIDY_ENTRIES:
-            self.tidy(job)
+        else:
+            most = self.live + self.live // 3 + _TIDY_ENTRIES
+            if self.sifted or len(self.fresh) > most:
+                self._sift(job)
+            if len(self.placed) > most:
+                self._tidy_placed(job)
 
-    def tidy(self, gone: Job) -> None:
-        """Remove dead entries; `gone` counts as dead."""
-        self.fresh = deque([job for job in self.fresh if job.state == READY and job is not gone])
-        if self.placed:
-            entries = {entry[1]: entry for entry in self.placed if entry[3].state == READY and entry[3] is not gone}
-            self.placed = sorted(entries.values())
+    def _sift(self, gone: Job) -> None:
+        """Look at some entries; `gone` counts as dead."""
+        fresh = self.fresh
+        for _ in range(min(_SIFTED_AT_ONCE, len(fresh))):
+            job = fresh.popleft()
+            if job.state == READY and job is not gone:
+                self.sifted.append(job)
+        if not fresh:
+            self.sifted, self.fresh = fresh, self.sifted
+
+    def _tidy_placed(self, gone: Job) -> None:
+        entries = {entry[1]: entry for entry in self.placed if entry[3].state == READY and entry[3] is not gone}
+        self.placed = sorted(entries.values())
+
+    def page(self, cursor: int, limit: int) -> list[Job]:
+        """The ready jobs from `cursor` on."""
+        if not self.placed and not self.sifted and len(self.fresh) == self.live:  # no need to count
+            fresh = self.fresh
+            return [fresh[at] for at in range(cursor, min(cursor + limit, len(fresh)))]
+        return list(islice(self, cursor, cursor + limit))
 
     def __iter__(self) -> Iterator[Job]:
         """The ready jobs in order, each once."""
-        fresh = (_entry(job) for job in self.fresh if job.state == READY)
+        fresh = (_entry(job) for job in chain(self.sifted, self.fresh) if job.state == READY)
         placed = sorted([entry for entry in self.placed if entry[3].state == READY])
         last_seq = -1
         for _, seq, _, job in heapq.merge(fresh, placed):
@@ -123,7 +149,7 @@ class Queue:
         """Forget a job that is about to stop being ready."""
         level = self._levels[job.spec.priority]
         level.drop(job)
-        if not level.live and len(self._levels) > 2 * self.counts[READY] + _TIDY_ENTRIES:
+        if not level.live and len(self._levels) > 2 * self.counts[READY] + 2 * _TIDY_ENTRIES:
             self._levels = {priority: level for priority, level in self._levels.items() if level.live}
             self._priorities = sorted([-priority for priority in self._levels])
 
@@ -147,7 +173,7 @@ class Queue:
             if cursor >= level.live:
                 cursor -= level.live
                 continue
-            page.extend(islice(level, cursor, cursor + limit - len(page)))
+            page += level.page(cursor, limit - len(page))
             cursor = 0
             if len(page) == limit:
                 break

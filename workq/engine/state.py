@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from sortedcontainers import SortedList
+
 from workq.engine.documents import AREA_NAMES
 from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Job
 from workq.engine.queue import Queue
@@ -29,6 +31,7 @@ class State:
 
     jobs          every job that exists, by id
     queues        every queue ever used, by name
+    queue_names   their names in order
     expiries      the end of each job's TTL
     deadlines     the end of each lease, and the time of each scheduled job
     next_seq      the `seq` of the next job
@@ -42,6 +45,7 @@ class State:
     __slots__ = (
         "jobs",
         "queues",
+        "queue_names",
         "expiries",
         "deadlines",
         "next_seq",
@@ -54,6 +58,7 @@ class State:
     def __init__(self, now_ms: int) -> None:
         self.jobs = JobTable()
         self.queues: dict[bytes, Queue] = {}
+        self.queue_names: SortedList[bytes] = SortedList()
         self.expiries: TimerWheel[Job] = TimerWheel(_expires_ms, now_ms)
         self.deadlines: TimerWheel[Job] = TimerWheel(_deadline_ms, now_ms)
         self.next_seq = 1
@@ -67,6 +72,7 @@ class State:
         queue = self.queues.get(name)
         if queue is None:
             queue = self.queues[name] = Queue(name)
+            self.queue_names.add(name)
         return queue
 
     def put_document(self, area: int, key: bytes, value: bytes) -> None:

@@ -21,6 +21,18 @@ from workq.engine.job import NEVER_MS
 
 Item = TypeVar("Item")
 
+
+def _level_of(difference: int) -> int:
+    """The place of the highest byte that is not 0. Compiled, a comparison is an instruction and `bit_length` a call."""
+    if difference < 1 << 8:
+        return 0
+    if difference < 1 << 16:
+        return 1
+    if difference < 1 << 24:
+        return 2
+    return (difference.bit_length() - 1) >> 3
+
+
 _LEVELS: Final = 8  # of 8 bits: enough for any deadline below 2**64 ms
 # Items in one dict, which are moved in a millisecond: as many as CPython puts into a table of 2**16 places.
 MOST_IN_DICT: Final = 2**17 // 3
@@ -74,7 +86,7 @@ class TimerWheel(Generic[Item]):
         now_ms = self._now_ms
         if deadline_ms < now_ms:
             deadline_ms = now_ms
-        level = (((deadline_ms ^ now_ms) | 1).bit_length() - 1) >> 3
+        level = _level_of(deadline_ms ^ now_ms)
         slots = self._levels[level]
         number = deadline_ms >> (level << 3)
         slot = slots.get(number)
@@ -95,7 +107,7 @@ class TimerWheel(Generic[Item]):
         now_ms = self._now_ms
         if deadline_ms < now_ms:
             deadline_ms = now_ms
-        level = (((deadline_ms ^ now_ms) | 1).bit_length() - 1) >> 3
+        level = _level_of(deadline_ms ^ now_ms)
         number = deadline_ms >> (level << 3)
         slot = self._levels[level].get(number)
         if slot is not None and item in slot:
