@@ -74,45 +74,84 @@ class Run(Command):
 
 
 class Lease(Command):
-    """Take the best ready job of one of `names`, waiting for one. Replies: `LeasedJob`, `TimedOut`."""
+    """Take the best ready job of one of `names`, waiting for one. Replies: `LeasedJob`, `TimedOut`.
 
-    __match_args__ = ("names", "wait_ms")
+    fenced  whether the worker wants to know the number of its attempt, to say it in all that it does with the job
+    """
+
+    __match_args__ = ("names", "wait_ms", "fenced")
     __slots__ = __match_args__
     changes: ClassVar[bool] = True
 
-    def __init__(self, names: tuple[bytes, ...], wait_ms: int) -> None:
+    def __init__(self, names: tuple[bytes, ...], wait_ms: int, fenced: bool = False) -> None:
         self.names = names
         self.wait_ms = wait_ms
+        self.fenced = fenced
 
 
 class Complete(Command):
-    """Finish a job with success. Replies: `Ok`, `NotFound`, `Refused`."""
+    """Finish a job with success. Replies: `Ok`, `NotFound`, `Refused`.
 
-    __match_args__ = ("job_id", "result")
+    Here and in the commands below, `attempt` says who is speaking: the worker with this attempt at the job. Unless it
+    holds the job now, the command is refused. 0 is anybody.
+    """
+
+    __match_args__ = ("job_id", "result", "attempt")
     __slots__ = __match_args__
     changes: ClassVar[bool] = True
 
-    def __init__(self, job_id: bytes, result: bytes) -> None:
+    def __init__(self, job_id: bytes, result: bytes, attempt: int = 0) -> None:
         self.job_id = job_id
         self.result = result
+        self.attempt = attempt
 
     def payload_size(self) -> int:
         return len(self.result)
 
 
 class Fail(Command):
-    """Finish an attempt, or the job, without success. Replies: `Ok`, `NotFound`, `Refused`."""
+    """Finish an attempt, or the job, without success. Replies: `Ok`, `NotFound`, `Refused`.
 
-    __match_args__ = ("job_id", "result")
+    final  whether the job has failed even if it has attempts and fails left
+    """
+
+    __match_args__ = ("job_id", "result", "attempt", "final")
     __slots__ = __match_args__
     changes: ClassVar[bool] = True
 
-    def __init__(self, job_id: bytes, result: bytes) -> None:
+    def __init__(self, job_id: bytes, result: bytes, attempt: int = 0, final: bool = False) -> None:
         self.job_id = job_id
         self.result = result
+        self.attempt = attempt
+        self.final = final
 
     def payload_size(self) -> int:
         return len(self.result)
+
+
+class Touch(Command):
+    """Start the TTR of a lease again. Replies: `Ok`, `NotFound`, `Refused`."""
+
+    __match_args__ = ("job_id", "attempt")
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(self, job_id: bytes, attempt: int = 0) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+
+
+class Release(Command):
+    """Give a leased job back, to be ready in `delay_ms`. Replies: `Ok`, `NotFound`, `Refused`."""
+
+    __match_args__ = ("job_id", "delay_ms", "attempt")
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(self, job_id: bytes, delay_ms: int = 0, attempt: int = 0) -> None:
+        self.job_id = job_id
+        self.delay_ms = delay_ms
+        self.attempt = attempt
 
 
 class Result(Command):

@@ -50,17 +50,24 @@ class Unavailable(Reply):
 
 
 class LeasedJob(Reply):
-    """A job handed to a worker, who has `ttr_ms` from now to finish it. `meta` is for doors."""
+    """A job handed to a worker, who has `ttr_ms` from now to finish it.
 
-    __match_args__ = ("job_id", "name", "ttr_ms", "payload", "meta")
+    meta     for doors
+    attempt  which attempt this is, counted from 1; 0 if the lease did not ask for it
+    """
+
+    __match_args__ = ("job_id", "name", "ttr_ms", "payload", "meta", "attempt")
     __slots__ = __match_args__
 
-    def __init__(self, job_id: bytes, name: bytes, ttr_ms: int, payload: bytes, meta: bytes = b"") -> None:
+    def __init__(
+        self, job_id: bytes, name: bytes, ttr_ms: int, payload: bytes, meta: bytes = b"", attempt: int = 0
+    ) -> None:
         self.job_id = job_id
         self.name = name
         self.ttr_ms = ttr_ms
         self.payload = payload
         self.meta = meta
+        self.attempt = attempt
 
 
 class JobResult(Reply):
@@ -104,8 +111,9 @@ class JobInfo(Record):
     """A job as `inspect` shows it.
 
     `state` is 0 new (or scheduled), 1 completed, 2 failed, 3 pending (back after an attempt), 4 leased.
-    `scheduled_ms` is 0 for a job that never had a time. Times are Unix milliseconds. `meta` is what a door keeps with
-    the job, `result` what `complete` or the final `fail` said; None before that.
+    `scheduled_ms` is the time that the job waits for or, when it does not, was scheduled for; 0 without one. Times are
+    Unix milliseconds. `meta` is what a door keeps with the job, `result` what `complete` or the final `fail` said; None
+    before that.
     """
 
     __match_args__ = (
@@ -207,3 +215,5 @@ TIMED_OUT: Final = TimedOut()
 NOT_FOUND: Final = NotFound()
 DUPLICATE_JOB: Final = Refused("Duplicate job")
 DUPLICATE_RESULT: Final = Refused("Duplicate result")
+LEASE_EXPIRED: Final = Refused("Lease expired: this attempt does not hold the job any more")
+NOT_LEASED: Final = Refused("Not leased: no worker holds the job")

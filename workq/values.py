@@ -65,6 +65,7 @@ COUNT: Final = Range("Count", 0, 2**32 - 1)
 # 100 years: later than anybody means, and far from the end of a machine word.
 DELAY: Final = Range("delay", 0, 3_155_760_000_000, "ms")
 RETRY_BACKOFF: Final = Range("retry backoff", 1_000, 10_000, "thousandths")
+ATTEMPT: Final = Range("attempt", 1, 2**32 - 1)
 CURSOR: Final = Range("cursor offset", 0, 2**32 - 1)
 LIMIT: Final = Range("limit", 1, 100)
 PAYLOAD_SIZE: Final = Range("payload size", 0, MIB, "bytes")

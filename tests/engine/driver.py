@@ -3,7 +3,7 @@
 from workq import commands as c
 from workq.engine import Engine, Waiter
 from workq.replies import JobInfo, Jobs, LeasedJob, Reply
-from workq.values import JobSpec
+from workq.values import JobSpec, RetryPolicy
 
 START_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -78,8 +78,9 @@ class Driver:
         priority: int = 0,
         max_attempts: int = 0,
         max_fails: int = 0,
+        retry: RetryPolicy | None = None,
     ) -> Reply:
-        spec = JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails)
+        spec = JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails, retry)
         return self.do(c.Add(job_id(number), spec, b"payload"))
 
     def schedule(
@@ -92,18 +93,24 @@ class Driver:
         spec = JobSpec(name, ttr_ms, 0, foreground=True)
         return self.start(c.Run(job_id(number), spec, wait_ms, b"payload"))
 
-    def lease(self, *names: bytes, wait_ms: int = 0) -> Call:
-        return self.start(c.Lease(names or (b"q",), wait_ms))
+    def lease(self, *names: bytes, wait_ms: int = 0, fenced: bool = False) -> Call:
+        return self.start(c.Lease(names or (b"q",), wait_ms, fenced))
 
     def leased(self, *names: bytes) -> int | None:
         """The number of the job that a lease gets now; None when there is none."""
         return number_of(self.lease(*names).reply)
 
-    def complete(self, number: int, result: bytes = b"done") -> Reply:
-        return self.do(c.Complete(job_id(number), result))
+    def complete(self, number: int, result: bytes = b"done", attempt: int = 0) -> Reply:
+        return self.do(c.Complete(job_id(number), result, attempt))
 
-    def fail(self, number: int, result: bytes = b"broken") -> Reply:
-        return self.do(c.Fail(job_id(number), result))
+    def fail(self, number: int, result: bytes = b"broken", attempt: int = 0, final: bool = False) -> Reply:
+        return self.do(c.Fail(job_id(number), result, attempt, final))
+
+    def touch(self, number: int, attempt: int = 0) -> Reply:
+        return self.do(c.Touch(job_id(number), attempt))
+
+    def release(self, number: int, delay_ms: int = 0, attempt: int = 0) -> Reply:
+        return self.do(c.Release(job_id(number), delay_ms, attempt))
 
     def delete(self, number: int) -> Reply:
         return self.do(c.Delete(job_id(number)))

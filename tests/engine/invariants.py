@@ -42,13 +42,17 @@ def _check_queue(queue: Queue, jobs: list[Job]) -> None:
         assert queue.counts[number] == len([job for job in jobs if job.state == number])
     ready = sorted([job for job in jobs if job.state == READY], key=_place)
     assert queue.ready_jobs(0, len(jobs) + 1) == ready
-    scheduled = sorted([job for job in jobs if job.state == SCHEDULED], key=_place)
+    scheduled = sorted([job for job in jobs if job.state == SCHEDULED], key=_turn)
     assert queue.scheduled_jobs(0, len(jobs) + 1) == scheduled
     assert not (ready and queue.leasers), f"{queue.name!r} has a ready job and somebody who waits for one"
 
 
 def _place(job: Job) -> tuple[int, bool, int, int]:
     return -job.spec.priority, job.scheduled_ms != 0, job.scheduled_ms, job.seq
+
+
+def _turn(job: Job) -> tuple[int, int, int]:
+    return -job.spec.priority, job.deadline_ms, job.seq
 
 
 def _check_timers(wheel: TimerWheel[Item], expected: dict[Item, int], now_ms: int) -> None:

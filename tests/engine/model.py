@@ -17,7 +17,10 @@ ModelState = Literal["scheduled", "ready", "leased", "completed", "failed"]
 
 @dataclass(eq=False)
 class ModelJob:
-    """A job; `time_ms` is 0 unless it was scheduled, `timer` orders deadlines that fall together."""
+    """A job; `time_ms` is 0 unless it was scheduled, `timer` orders deadlines that fall together.
+
+    `deadline_ms` is the end of the lease or, of a scheduled job, when it will be ready.
+    """
 
     job_id: bytes
     spec: JobSpec
@@ -39,6 +42,10 @@ class ModelJob:
     def place(self) -> tuple[int, bool, int, int]:
         """Where it stands in its queue: by priority, then never scheduled ones, then by time, then by creation."""
         return -self.spec.priority, self.time_ms != 0, self.time_ms, self.seq
+
+    def turn(self) -> tuple[int, int, int]:
+        """Where it stands among those that wait for their time: by priority, then by that time."""
+        return -self.spec.priority, self.deadline_ms, self.seq
 
     def expires_ms(self) -> int | None:
         endless = self.spec.foreground or self.spec.ttl_ms >= FOREVER_MS
@@ -94,6 +101,9 @@ class Model:
                 return self._run(client, command)
             case c.Lease(names):
                 return self._lease(client, command, set(names), chosen)
+            case c.Touch(job_id) | c.Release(job_id):
+                found = [job for job in self.jobs if job.job_id == job_id]
+                return self._by_holder(command, found[0]) if found else r.NOT_FOUND
             case c.InspectQueue(name):
                 return r.Queues([self._queue_info(name)]) if name in self.names else r.NOT_FOUND
             case c.InspectQueues(cursor, limit):
@@ -122,18 +132,48 @@ class Model:
                     return r.TIMED_OUT
                 self._wait(client, command, job)
                 return None
+            case c.Complete(attempt=attempt) | c.Fail(attempt=attempt) if attempt and attempt != job.attempts:
+                return r.LEASE_EXPIRED
             case c.Complete() | c.Fail() if job.finished():
                 return r.DUPLICATE_RESULT
+            case c.Complete(attempt=attempt) | c.Fail(attempt=attempt) if attempt and job.state != "leased":
+                return r.LEASE_EXPIRED
             case c.Complete(_, result):
                 self._finish(job, "completed", result)
-            case c.Fail(_, result):
+            case c.Fail(_, result, final=final):
                 job.fails += 1
-                if job.fails >= job.spec.max_fails or _attempts_are_used_up(job):
+                if final or job.fails >= job.spec.max_fails or _attempts_are_used_up(job):
                     self._finish(job, "failed", result)
-                elif job.state == "leased":
-                    job.state = "ready"
-                    self._hand_out()
+                elif job.state != "scheduled":
+                    retry = job.spec.retry
+                    self._put_back(job, retry.wait_ms(job.fails, job.job_id) if retry else 0)
         return r.OK
+
+    def _by_holder(self, command: c.Touch | c.Release, job: ModelJob) -> r.Reply:
+        """What only the worker that holds the job can do."""
+        if command.attempt and (job.state != "leased" or job.attempts != command.attempt):
+            return r.LEASE_EXPIRED
+        if job.state != "leased":
+            return r.NOT_LEASED
+        match command:
+            case c.Touch():
+                self._timers += 1
+                job.deadline_ms = self.now_ms + job.spec.ttr_ms
+                job.timer = self._timers
+            case c.Release(_, delay_ms):
+                self._end_lease(job, delay_ms)
+        return r.OK
+
+    def _put_back(self, job: ModelJob, wait_ms: int) -> None:
+        """The job is in its old place again, at once or when it has waited."""
+        if wait_ms:
+            self._timers += 1
+            job.state = "scheduled"
+            job.deadline_ms = self.now_ms + wait_ms
+            job.timer = self._timers
+        else:
+            job.state = "ready"
+            self._hand_out()
 
     def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int, meta: bytes = b"") -> r.Reply:
         if any(job.job_id == job_id for job in self.jobs):
@@ -164,7 +204,7 @@ class Model:
         allowed = {job.spec.name for job in self.jobs if job.state == "ready"} & names
         if allowed:
             assert chosen in allowed, f"{chosen!r} was leased from, allowed are {allowed}"
-            return self._grant(self._in_state("ready", chosen)[0])
+            return self._grant(self._in_state("ready", chosen)[0], command.fenced)
         if command.wait_ms == 0:
             return r.TIMED_OUT
         self._wait(client, command, None)
@@ -198,7 +238,7 @@ class Model:
             if waiter in self.waiters and waiter.deadline_ms <= now_ms and not waiter.overdue:
                 self._time_out(waiter)
 
-    def _end_lease(self, job: ModelJob) -> None:
+    def _end_lease(self, job: ModelJob, wait_ms: int = 0) -> None:
         patient = [w for w in self.waiters if w.job is job and isinstance(w.command, c.Run) and not w.overdue]
         if job.spec.foreground and not patient:
             self._answer_watchers(job, r.TIMED_OUT)
@@ -206,8 +246,7 @@ class Model:
         elif _attempts_are_used_up(job):
             self._finish(job, "failed", b"")
         else:
-            job.state = "ready"
-            self._hand_out()
+            self._put_back(job, wait_ms)
 
     def _time_out(self, waiter: ModelWaiter) -> None:
         job = waiter.job
@@ -246,21 +285,22 @@ class Model:
             if isinstance(waiter.command, c.Lease):
                 ready = [job for name in set(waiter.command.names) for job in self._in_state("ready", name)]
                 if ready:
-                    self._answer(waiter, self._grant(ready[0]))
+                    self._answer(waiter, self._grant(ready[0], waiter.command.fenced))
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
     def _in_state(self, state: ModelState, name: bytes | None) -> list[ModelJob]:
         found = [job for job in self.jobs if job.state == state and job.spec.name == name]
-        return sorted(found, key=ModelJob.place)
+        return sorted(found, key=ModelJob.turn if state == "scheduled" else ModelJob.place)
 
-    def _grant(self, job: ModelJob) -> r.LeasedJob:
+    def _grant(self, job: ModelJob, fenced: bool) -> r.LeasedJob:
         self._timers += 1
         job.attempts += 1
         job.state = "leased"
         job.deadline_ms = self.now_ms + job.spec.ttr_ms
         job.timer = self._timers
-        return r.LeasedJob(job.job_id, job.spec.name, job.spec.ttr_ms, job.payload, job.meta)
+        attempt = job.attempts if fenced else 0
+        return r.LeasedJob(job.job_id, job.spec.name, job.spec.ttr_ms, job.payload, job.meta, attempt)
 
     def _finish(self, job: ModelJob, state: ModelState, result: bytes) -> None:
         job.state = state
@@ -307,7 +347,7 @@ def _job_info(job: ModelJob) -> r.JobInfo:
         priority=job.spec.priority,
         state=numbers.get(job.state, 3 if job.attempts or job.fails else 0),
         created_ms=job.created_ms,
-        scheduled_ms=job.time_ms,
+        scheduled_ms=job.deadline_ms if job.state == "scheduled" else job.time_ms,
         meta=job.meta,
         result=job.result if job.state in ("completed", "failed") else None,
     )

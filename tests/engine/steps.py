@@ -9,7 +9,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from workq import commands as c
-from workq.values import JobSpec
+from workq.values import JobSpec, RetryPolicy
 
 IDS = [number.to_bytes(16, "big") for number in range(1, 6)]
 NAMES = [b"a", b"b", b"c"]
@@ -53,7 +53,11 @@ priorities = one_of(0, 0, 1, -1)
 run_at = one_of(-2 * 10**12, -400, -5, -1, 0, 1, 5, 20, 300, 90_000)
 cursors = one_of(0, 1, 2, 9)
 
-background = st.builds(JobSpec, names, ttrs, ttls, priorities, one_of(0, 0, 1, 2), one_of(0, 1, 2, 3))
+attempts = one_of(0, 0, 1, 1, 2, 3)
+delays = one_of(0, 1, 5, 20, 300)
+retries = st.none() | st.builds(RetryPolicy, delays, one_of(1_000, 1_500, 10_000), one_of(0, 7, 100_000))
+
+background = st.builds(JobSpec, names, ttrs, ttls, priorities, one_of(0, 0, 1, 2), one_of(0, 1, 2, 3), retries)
 
 
 def _foreground(name: bytes, ttr_ms: int, priority: int) -> JobSpec:
@@ -64,9 +68,11 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(c.Add, ids, background, payloads, metas),
     st.builds(c.Schedule, ids, background, run_at, payloads, metas),
     st.builds(c.Run, ids, st.builds(_foreground, names, ttrs, priorities), waits, payloads),
-    st.builds(c.Lease, st.lists(names, min_size=1, max_size=4).map(tuple), waits),
-    st.builds(c.Complete, ids, payloads),
-    st.builds(c.Fail, ids, payloads),
+    st.builds(c.Lease, st.lists(names, min_size=1, max_size=4).map(tuple), waits, st.booleans()),
+    st.builds(c.Complete, ids, payloads, attempts),
+    st.builds(c.Fail, ids, payloads, attempts, st.sampled_from([False, False, False, True])),
+    st.builds(c.Touch, ids, attempts),
+    st.builds(c.Release, ids, delays, attempts),
     st.builds(c.Result, ids, waits),
     st.builds(c.Delete, ids),
     st.builds(c.PutDocument, names, payloads),

@@ -8,7 +8,7 @@ from workq.engine import Engine
 from workq.engine.job import LEASED, SCHEDULED
 from workq.engine.state import State
 from workq.replies import Reply
-from workq.values import JobSpec
+from workq.values import JobSpec, RetryPolicy
 
 START_MS = 1_700_000_000_000
 NAMES = (b"mail", b"thumbs", b"x" * 255)
@@ -69,8 +69,11 @@ class Story:
         job_id = random.choice(self._ids)
         name = random.choice(NAMES)
         data = random.randbytes(random.choice((0, 1, 7, 40, 300)))
-        spec = JobSpec(name, random.choice((20, 100)), random.choice((50, 1000, 10**6)), random.choice((0, 5)), 2, 2)
-        kind = random.randrange(11)
+        retry = random.choice((None, None, RetryPolicy(40, 2_000)))
+        spec = JobSpec(
+            name, random.choice((20, 100)), random.choice((50, 1000, 10**6)), random.choice((0, 5)), 2, 2, retry
+        )
+        kind = random.randrange(13)
         if kind < 3:
             return c.Add(job_id, spec, data, random.choice((b"", b"", b"{}")))
         if kind == 3:
@@ -83,6 +86,10 @@ class Story:
             return c.Fail(job_id, data)
         if kind == 9:
             return c.Delete(job_id)
+        if kind == 10:
+            return c.Touch(job_id)
+        if kind == 11:
+            return c.Release(job_id, random.choice((0, 0, 30)))
         return c.PutDocument(name[:4], random.choice((b"", data)))
 
     def step(self) -> None:

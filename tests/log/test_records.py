@@ -23,7 +23,9 @@ from workq.engine.events import (
     Failed,
     FailedOnce,
     Leased,
+    Released,
     Returned,
+    Touched,
 )
 from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Extra, Job
 from workq.log.records import (
@@ -97,10 +99,10 @@ events = st.one_of(
     st.builds(Leased, ids, times),
     st.builds(Completed, ids, blobs, times),
     st.builds(Failed, ids, blobs, times),
-    st.builds(Exhausted, ids, times),
+    *[st.builds(event, ids, times) for event in (Exhausted, FailedOnce, Touched, Released)],
     st.builds(Counters, st.integers(0, 2**63), st.integers(0, 2**63)),
     st.builds(DocumentPut, st.just(DOORS), st.binary(min_size=1, max_size=1024), blobs),
-    *[st.builds(event, ids) for event in (Due, Returned, FailedOnce, Deleted, Expired)],
+    *[st.builds(event, ids) for event in (Due, Returned, Deleted, Expired)],
 )
 
 

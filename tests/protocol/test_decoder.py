@@ -86,6 +86,17 @@ FORMS: list[tuple[bytes, c.Command]] = [
     (b"complete %b +02 \nok\n" % ID, c.Complete(JOB_ID, b"ok")),
     (b"complete %b 3\nok\r\n" % ID, c.Complete(JOB_ID, b"ok\r")),
     (b"fail %b 2\r\nno\r\n" % ID, c.Fail(JOB_ID, b"no")),
+    (b"lease ping 1000 -attempt=1\r\n", c.Lease((b"ping",), 1000, True)),
+    (b"lease ping 1000 -attempt=0\r\n", c.Lease((b"ping",), 1000)),
+    (b"complete %b 2 -attempt=7\r\nok\r\n" % ID, c.Complete(JOB_ID, b"ok", 7)),
+    (b"complete -attempt=007 %b 2\r\nok\r\n" % ID, c.Complete(JOB_ID, b"ok", 7)),
+    (b"fail %b 2 -attempt=7\r\nno\r\n" % ID, c.Fail(JOB_ID, b"no", 7)),
+    (b"fail %b 2 -final=1 -attempt=4294967295\r\nno\r\n" % ID, c.Fail(JOB_ID, b"no", 2**32 - 1, True)),
+    (b"fail %b 2 -final=0\r\nno\r\n" % ID, c.Fail(JOB_ID, b"no")),
+    (b"touch %b\r\n" % ID, c.Touch(JOB_ID)),
+    (b"touch %b -attempt=7\r\n" % ID, c.Touch(JOB_ID, 7)),
+    (b"release %b\r\n" % ID, c.Release(JOB_ID)),
+    (b"release %b -attempt=7 -delay=3155760000000\r\n" % ID, c.Release(JOB_ID, 3_155_760_000_000, 7)),
     (b"result %b 1000\r\n" % ID, c.Result(JOB_ID, 1000)),
     (b"delete %b\r\n" % ID, c.Delete(JOB_ID)),
     (b"inspect server\r\n", c.InspectServer()),
@@ -225,6 +236,24 @@ VALUES: dict[str, tuple[list[bytes], list[bytes]]] = {
         [_add(flag=b"-max-fails=0"), _add(flag=b"-max-fails=255")],
         [_add(flag=b"-max-fails=" + value) for value in [b"256", b"-1", b"+1", *NOT_NUMBERS]],
     ),
+    "Invalid attempt": (
+        [
+            *[b"touch %b -attempt=%b\n" % (ID, attempt) for attempt in (b"1", b"4294967295", b"007")],
+            b"complete %b 0 -attempt=1\n\n" % ID,
+            b"fail %b 0 -attempt=1\n\n" % ID,
+            b"release %b -attempt=1\n" % ID,
+        ],
+        [
+            *[b"touch %b -attempt=%b\n" % (ID, bad) for bad in (b"0", b"4294967296", b"-1", b"+1", *NOT_NUMBERS)],
+            b"complete %b 0 -attempt=0\n\n" % ID,
+            b"fail %b 0 -attempt=x\n\n" % ID,
+            b"release %b -attempt=0\n" % ID,
+        ],
+    ),
+    "Invalid delay": (
+        [b"release %b -delay=%b\n" % (ID, delay) for delay in (b"0", b"3155760000000")],
+        [b"release %b -delay=%b\n" % (ID, bad) for bad in (b"3155760000001", b"-1", b"+1", *NOT_NUMBERS)],
+    ),
     "Invalid cursor offset": (
         [b"inspect queues 0 1\n", b"inspect queues 4294967295 1\n", b"inspect jobs a 4294967295 1\n"],
         [b"inspect queues %b 1\n" % cursor for cursor in [b"4294967296", b"-1", b"+1", *NOT_NUMBERS]]
@@ -294,6 +323,10 @@ def test_unknown_commands(line: bytes) -> None:
         b"result %b" % ID,
         b"delete",
         b"delete %b %b" % (ID, ID),
+        b"touch",
+        b"touch %b 1" % ID,
+        b"release",
+        b"release %b 1" % ID,
         b"inspect server x",
         b"inspect queue",
         b"inspect queues 0",
@@ -305,6 +338,8 @@ def test_unknown_commands(line: bytes) -> None:
         b"lease ping 0 -a=b",
         b"inspect server -a=b",
         b"result %b 0 -a=b" % ID,
+        b"lease ping 0 -attempt=1 -a=b",
+        b"touch %b -a=b" % ID,
     ],
 )
 def test_wrong_numbers_of_arguments(line: bytes) -> None:
@@ -329,6 +364,12 @@ def test_wrong_numbers_of_arguments(line: bytes) -> None:
 )
 def test_flags(flags: bytes, error: str) -> None:
     assert words(_add(flag=flags))[0] == error
+
+
+@pytest.mark.parametrize("value", [b"2", b"01", b"true", b"-1", b"+1"])
+def test_switches_are_on_or_off(value: bytes) -> None:
+    assert words(b"lease ping 0 -attempt=%b\n" % value) == ["Invalid command flags"]
+    assert words(b"fail %b 0 -final=%b\n\n" % (ID, value)) == ["Invalid command flags"]
 
 
 # Each request has two mistakes or more; the first in the documented order is reported.
@@ -366,6 +407,14 @@ ORDER_OF_CHECKS = [
     (b"result x y\n", "Invalid ID"),
     (b"result %b y\n" % NIL, "Invalid wait timeout"),
     (b"lease / x\n", "Invalid wait timeout"),
+    (b"lease / x -attempt=x\n", "Invalid command flags"),
+    (b"release x -delay=x -attempt=x\n", "Invalid ID"),
+    (b"release %b -delay=x -attempt=x\n" % NIL, "Invalid delay"),
+    (b"release %b -attempt=x\n" % NIL, "Invalid attempt"),
+    (b"release %b\n" % NIL, "Invalid ID"),
+    (b"touch %b -attempt=0\n" % NIL, "Invalid attempt"),
+    (b"complete %b 0 -attempt=0\n\n" % NIL, "Invalid attempt"),
+    (b"fail %b 0 -attempt=0 -final=2\n\n" % NIL, "Invalid command flags"),
     # what is out of range
     (b"add %b / 0 0 0\n\n" % NIL, "Invalid ID"),
     (b"add %b / 0 0 0\n\n" % ID, "Invalid Name"),

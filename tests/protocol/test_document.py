@@ -25,8 +25,19 @@ RANGES = {
     "priority": values.PRIORITY,
     "max-attempts": values.MAX_ATTEMPTS,
     "max-fails": values.MAX_FAILS,
+    "delay": values.DELAY,
+    "attempt": values.ATTEMPT,
     "cursor-offset": values.CURSOR,
     "limit": values.LIMIT,
+}
+
+# What the predecessor of this server knew: commands, and their flags.
+OLD: dict[str, tuple[str, ...]] = {
+    "add": ("priority", "max-attempts", "max-fails"),
+    "schedule": ("priority", "max-attempts", "max-fails"),
+    "run": ("priority",),
+    **dict.fromkeys(("lease", "complete", "fail", "result", "delete"), ()),
+    **{f"inspect {what}": () for what in ("server", "queue", "queues", "job", "jobs", "scheduled-jobs")},
 }
 
 each_command = pytest.mark.parametrize("command", COMMANDS)
@@ -80,9 +91,11 @@ def test_the_documented_usage_is_that_of_the_server(command: str) -> None:
     words = [command]
     if shape.arguments:
         words.append(shape.usage)
-    words += [f"[-{flag.decode()}=<{flag.decode()}>]" for flag in shape.flags]
+    for flag in shape.flags:
+        value = "1" if flag in shape.switches else f"<{flag.decode()}>"
+        words.append(f"[-{flag.decode()}={value}]")
     payload = [f"\n<{name}>" for name in re.findall(r"<(\w+)-size>", shape.usage)]
-    assert _usage_block(command) == " ".join(words) + "".join(payload)
+    assert _usage_block(command).replace("\n    ", " ") == " ".join(words) + "".join(payload)
 
 
 def test_the_documented_ranges_are_those_of_the_server() -> None:
@@ -102,6 +115,19 @@ def test_every_argument_of_a_command_is_explained_with_its_range(command: str) -
         )
         for name in _placeholders(_usage_block(command))
     ]
+
+
+@each_command
+def test_what_is_new_is_marked(command: str) -> None:
+    text = COMMANDS[command]
+    if command not in OLD:
+        assert re.match(r"\n\*New in \d\.\d\.\* ", text)
+        return
+    shape = _SHAPES[command.encode()]
+    assert {flag.decode() for flag in shape.flags[: shape.first_flags]} == set(OLD[command])
+    bullets = re.findall(r"^- `(?:<|-)([a-z-]+)(?:>|=1)`(.*?)(?=^- |^$)", text, re.DOTALL | re.MULTILINE)
+    marked = {name for name, text in bullets if re.search(r"\*New in \d\.\d\.\*\s*$", text)}
+    assert marked == {flag.decode() for flag in shape.flags[shape.first_flags :]}
 
 
 @each_command

@@ -40,6 +40,8 @@ SCHEDULED = r.JobInfo(bytes(15) + b"\1", b"q", 1, 2**64 - 1, b"", 0, 0, 0, 0, 0,
         (r.LeasedJob(JOB_ID, b"ping", 1000, b"pong"), b"+OK 1\r\n%b ping 1000 4\r\npong\r\n" % ID),
         (r.LeasedJob(JOB_ID, b"ping", 1000, b""), b"+OK 1\r\n%b ping 1000 0\r\n\r\n" % ID),
         (r.LeasedJob(JOB_ID, b"p", 1, b"\0\r\n\xff"), b"+OK 1\r\n%b p 1 4\r\n\0\r\n\xff\r\n" % ID),
+        (r.LeasedJob(JOB_ID, b"p", 1, b"pong", b"meta", 7), b"+OK 1\r\n%b p 1 4 7\r\npong\r\n" % ID),
+        (r.LEASE_EXPIRED, b"-CLIENT-ERROR Lease expired: this attempt does not hold the job any more\r\n"),
         (r.JobResult(JOB_ID, True, b"ok"), b"+OK 1\r\n%b 1 2\r\nok\r\n" % ID),
         (r.JobResult(JOB_ID, False, b""), b"+OK 1\r\n%b 0 0\r\n\r\n" % ID),
         (

@@ -27,9 +27,11 @@ from workq.engine.events import (
     FailedOnce,
     JobEvent,
     Leased,
+    Released,
     Returned,
+    Touched,
 )
-from workq.engine.job import COMPLETED, LEASED, READY, Job
+from workq.engine.job import COMPLETED, LEASED, READY, SCHEDULED, Job
 from workq.engine.queue import Queue
 from workq.engine.state import State
 from workq.engine.timers import TimerWheel
@@ -37,7 +39,9 @@ from workq.engine.waiters import LeaseWaiter, OnReply, ResultWaiter, RunWaiter, 
 from workq.replies import (
     DUPLICATE_JOB,
     DUPLICATE_RESULT,
+    LEASE_EXPIRED,
     NOT_FOUND,
+    NOT_LEASED,
     OK,
     TIMED_OUT,
     Documents,
@@ -99,6 +103,10 @@ class Engine:
             return self._schedule(command, now_ms)
         if isinstance(command, c.Fail):
             return self._fail(command, now_ms)
+        if isinstance(command, c.Touch):
+            return self._touch(command, now_ms)
+        if isinstance(command, c.Release):
+            return self._release(command, now_ms)
         if isinstance(command, c.Delete):
             return self._delete(command)
         if isinstance(command, c.PutDocument):
@@ -194,7 +202,7 @@ class Engine:
             queue = self.state.queues.get(names[0]) or self.state.queue(names[0])
             job = queue.first_ready()
             if job is not None:
-                return self._grant(job, now_ms)
+                return self._grant(job, now_ms, command.fenced)
             queues = [queue]
         else:
             queues = [self.state.queue(name) for name in dict.fromkeys(names)]
@@ -202,10 +210,10 @@ class Engine:
             if ready:
                 job = self._random.choice(ready).first_ready()
                 assert job is not None
-                return self._grant(job, now_ms)
+                return self._grant(job, now_ms, command.fenced)
         if command.wait_ms == 0:
             return TIMED_OUT
-        waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues)
+        waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues, command.fenced)
         for queue in queues:
             queue.leasers[waiter] = None
         self._waits.add(waiter, waiter.deadline_ms)
@@ -215,6 +223,8 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
+        if command.attempt and not _holds(job, command.attempt):
+            return _too_late(job, command.attempt)
         if job.result is not None:
             return DUPLICATE_RESULT
         self._commit(job, Completed(command.job_id, command.result, now_ms))
@@ -226,15 +236,42 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
+        if command.attempt and not _holds(job, command.attempt):
+            return _too_late(job, command.attempt)
         if job.result is not None:
             return DUPLICATE_RESULT
-        spec = job.spec
-        if job.fails + 1 >= spec.max_fails or (spec.max_attempts and job.attempts >= spec.max_attempts):
+        fails = job.fails + 1
+        if command.final or fails >= job.spec.max_fails or _attempts_are_used_up(job):
             self._commit(job, Failed(command.job_id, command.result, now_ms))
             self._announce(job)
             return OK
-        self._commit(job, FailedOnce(command.job_id))
+        retry = job.spec.retry
+        wait_ms = retry.wait_ms(fails, job.job_id) if retry is not None and job.state != SCHEDULED else 0
+        self._commit(job, FailedOnce(command.job_id, now_ms + wait_ms if wait_ms else 0))
         self._offer(job.queue, now_ms)
+        return OK
+
+    def _touch(self, command: c.Touch, now_ms: int) -> Reply:
+        job = self.state.jobs.get(command.job_id)
+        if job is None:
+            return NOT_FOUND
+        if command.attempt and not _holds(job, command.attempt):
+            return LEASE_EXPIRED
+        if job.state != LEASED:
+            return NOT_LEASED
+        self._commit(job, Touched(command.job_id, now_ms))
+        return OK
+
+    def _release(self, command: c.Release, now_ms: int) -> Reply:
+        job = self.state.jobs.get(command.job_id)
+        if job is None:
+            return NOT_FOUND
+        if command.attempt and not _holds(job, command.attempt):
+            return LEASE_EXPIRED
+        if job.state != LEASED:
+            return NOT_LEASED
+        due_ms = now_ms + command.delay_ms if command.delay_ms else 0
+        self._end_lease(job, Released(command.job_id, due_ms), now_ms)
         return OK
 
     def _delete(self, command: c.Delete) -> Reply:
@@ -287,7 +324,7 @@ class Engine:
             if job is None:
                 continue
             if job.state == LEASED:
-                self._end_lease(job, now_ms)
+                self._end_lease(job, Returned(job.job_id), now_ms)
             else:
                 self._commit(job, Due(job.job_id))
                 self._offer(job.queue, now_ms)
@@ -296,17 +333,16 @@ class Engine:
         self._commit(job, Expired(job.job_id))
         self._answer_watchers(job, NOT_FOUND)
 
-    def _end_lease(self, job: Job, now_ms: int) -> None:
-        """The TTR of `job` ended before its worker was heard of."""
-        spec = job.spec
-        if spec.foreground and self._nobody_waits_for(job):
+    def _end_lease(self, job: Job, returned: Returned | Released, now_ms: int) -> None:
+        """The lease of `job` ended without a result: it is `returned`, unless this was its last attempt."""
+        if job.spec.foreground and self._nobody_waits_for(job):
             self._answer_watchers(job, TIMED_OUT)
             self._remove(job)
-        elif spec.max_attempts and job.attempts >= spec.max_attempts:
+        elif _attempts_are_used_up(job):
             self._commit(job, Exhausted(job.job_id, now_ms))
             self._announce(job)
         else:
-            self._commit(job, Returned(job.job_id))
+            self._commit(job, returned)
             self._offer(job.queue, now_ms)
 
     def _time_out(self, waiter: Waiter) -> None:
@@ -344,12 +380,13 @@ class Engine:
             return
         waiter = next(iter(queue.leasers))
         self._end_wait(waiter)
-        waiter.on_reply(self._grant(best, now_ms))
+        waiter.on_reply(self._grant(best, now_ms, waiter.fenced))
 
-    def _grant(self, job: Job, now_ms: int) -> LeasedJob:
+    def _grant(self, job: Job, now_ms: int, fenced: bool) -> LeasedJob:
         self._commit(job, Leased(job.job_id, now_ms))
         spec = job.spec
-        return LeasedJob(job.job_id, spec.name, spec.ttr_ms, job.payload, job.meta)
+        attempt = job.attempts if fenced else 0
+        return LeasedJob(job.job_id, spec.name, spec.ttr_ms, job.payload, job.meta, attempt)
 
     def _remove(self, job: Job) -> None:
         self._commit(job, Deleted(job.job_id))
@@ -391,6 +428,20 @@ class Engine:
         """Whether the client of a foreground job is gone, or waits only because a worker holds the job."""
         watchers: Iterable[ResultWaiter] = self._watchers.get(job.job_id, ())
         return not any([isinstance(waiter, RunWaiter) and not waiter.overdue for waiter in watchers])
+
+
+def _holds(job: Job, attempt: int) -> bool:
+    """Whether the worker with this attempt is the one that holds `job` now."""
+    return job.state == LEASED and job.attempts == attempt
+
+
+def _too_late(job: Job, attempt: int) -> Refused:
+    """What to tell a worker that would finish `job` and does not hold it; it may be repeating itself."""
+    return DUPLICATE_RESULT if job.result is not None and job.attempts == attempt else LEASE_EXPIRED
+
+
+def _attempts_are_used_up(job: Job) -> bool:
+    return job.spec.max_attempts != 0 and job.attempts >= job.spec.max_attempts
 
 
 def _outcome(job: Job) -> JobResult:

@@ -90,14 +90,52 @@ class Returned(JobEvent):
 
 
 class FailedOnce(JobEvent):
-    """An attempt failed and the job has more: it waits in its place in the queue, scheduled or ready."""
+    """An attempt failed and the job has more: it is ready, or becomes it at `due_ms` unless that is 0.
 
-    __slots__ = ()
+    A job that waits for its time already goes on waiting for it.
+    """
+
+    __match_args__ = ("job_id", "due_ms")
+    __slots__ = ("due_ms",)
+
+    def __init__(self, job_id: bytes, due_ms: int) -> None:
+        self.job_id = job_id
+        self.due_ms = due_ms
 
     def happen(self, state: State, job: Job) -> None:
         job.fails += 1
-        if job.state == LEASED:
+        if self.due_ms:
+            state.move(job, SCHEDULED, self.due_ms)
+        elif job.state == LEASED:
             state.move(job, READY)
+
+
+class Released(JobEvent):
+    """A worker gave a job back: it is in its place in the queue, or will be at `due_ms` unless that is 0."""
+
+    __match_args__ = ("job_id", "due_ms")
+    __slots__ = ("due_ms",)
+
+    def __init__(self, job_id: bytes, due_ms: int) -> None:
+        self.job_id = job_id
+        self.due_ms = due_ms
+
+    def happen(self, state: State, job: Job) -> None:
+        state.move(job, SCHEDULED if self.due_ms else READY, self.due_ms)
+
+
+class Touched(JobEvent):
+    """The worker that holds a job is alive: its TTR starts again at `at_ms`."""
+
+    __match_args__ = ("job_id", "at_ms")
+    __slots__ = ("at_ms",)
+
+    def __init__(self, job_id: bytes, at_ms: int) -> None:
+        self.job_id = job_id
+        self.at_ms = at_ms
+
+    def happen(self, state: State, job: Job) -> None:
+        state.extend(job, self.at_ms + job.spec.ttr_ms)
 
 
 class Completed(JobEvent):

@@ -52,7 +52,7 @@ def _job_info(job: Job) -> JobInfo:
         spec.priority,
         _wire_state(job),
         job.created_ms,
-        job.scheduled_ms,
+        job.deadline_ms if job.state == SCHEDULED else job.scheduled_ms,
         job.meta,
         job.result,
     )

@@ -20,8 +20,8 @@ STATE_NAMES: Final = ("scheduled", "ready", "leased", "completed", "failed", "go
 # is tested against it.
 TRANSITIONS: Final[dict[int, frozenset[int]]] = {
     SCHEDULED: frozenset((READY, COMPLETED, FAILED, GONE)),
-    READY: frozenset((LEASED, COMPLETED, FAILED, GONE)),
-    LEASED: frozenset((READY, COMPLETED, FAILED, GONE)),
+    READY: frozenset((SCHEDULED, LEASED, COMPLETED, FAILED, GONE)),
+    LEASED: frozenset((SCHEDULED, READY, COMPLETED, FAILED, GONE)),
     COMPLETED: frozenset((GONE,)),
     FAILED: frozenset((GONE,)),
     GONE: frozenset(),

@@ -183,15 +183,15 @@ class Queue:
         """Put a job among those that wait for their time."""
         if self._scheduled is None:
             self._scheduled = SortedDict()
-        self._scheduled[-job.spec.priority, job.scheduled_ms, job.seq] = job
+        self._scheduled[-job.spec.priority, job.deadline_ms, job.seq] = job
 
     def drop_scheduled(self, job: Job) -> None:
         """Forget a job that is about to stop being scheduled."""
         assert self._scheduled is not None
-        del self._scheduled[-job.spec.priority, job.scheduled_ms, job.seq]
+        del self._scheduled[-job.spec.priority, job.deadline_ms, job.seq]
 
     def scheduled_jobs(self, cursor: int, limit: int) -> list[Job]:
-        """A page of the scheduled jobs, in the order they would be leased."""
+        """A page of the scheduled jobs: higher priority first, then by the time when they will be ready."""
         if self._scheduled is None:
             return []
         return list(self._scheduled.values()[cursor : cursor + limit])

@@ -33,7 +33,7 @@ class State:
     queues        every queue ever used, by name
     queue_names   their names in order
     expiries      the end of each job's TTL
-    deadlines     the end of each lease, and the time of each scheduled job
+    deadlines     the end of each lease, and when each scheduled job is ready
     next_seq      the `seq` of the next job
     evicted_jobs  jobs whose TTL ended before they did
     stored_bytes  names, payloads, results and extras of all jobs that the log keeps, so not of foreground jobs; and
@@ -116,6 +116,14 @@ class State:
             queue.drop_scheduled(job)
             self.deadlines.remove(job, job.deadline_ms)
         self._enter(job, to, deadline_ms)
+
+    def extend(self, job: Job, deadline_ms: int) -> None:
+        """Let the lease of `job` end at `deadline_ms`."""
+        if job.state != LEASED:
+            raise ImpossibleMove(f"{job!r} has no lease")
+        self.deadlines.remove(job, job.deadline_ms)
+        job.deadline_ms = deadline_ms
+        self.deadlines.add(job, deadline_ms)
 
     def _enter(self, job: Job, to: int, deadline_ms: int) -> None:
         job.state = to

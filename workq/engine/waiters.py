@@ -22,13 +22,14 @@ class Waiter:
 
 
 class LeaseWaiter(Waiter):
-    """Waits for a job of one of `queues`."""
+    """Waits for a job of one of `queues`; see `commands.Lease`."""
 
-    __slots__ = ("queues",)
+    __slots__ = ("queues", "fenced")
 
-    def __init__(self, on_reply: OnReply, deadline_ms: int, queues: list[Queue]) -> None:
+    def __init__(self, on_reply: OnReply, deadline_ms: int, queues: list[Queue], fenced: bool) -> None:
         super().__init__(on_reply, deadline_ms)
         self.queues = queues
+        self.fenced = fenced
 
 
 class ResultWaiter(Waiter):

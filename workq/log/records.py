@@ -24,7 +24,9 @@ from workq.engine.events import (
     Failed,
     FailedOnce,
     Leased,
+    Released,
     Returned,
+    Touched,
 )
 from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Extra, Job
 from workq.values import MAX_PROGRESS, MIB, NAME_LENGTH, InvalidValue, JobSpec, RetryPolicy
@@ -42,6 +44,8 @@ EXPIRED: Final = 10
 CARRIED: Final = 11
 COUNTERS: Final = 12
 DOCUMENT: Final = 13
+TOUCHED: Final = 14
+RELEASED: Final = 15
 # From here on: what the log says about itself.
 SYNCED: Final = 64
 TRIMMED: Final = 65
@@ -60,6 +64,8 @@ TYPE_NAMES: Final = {
     CARRIED: "carried",
     COUNTERS: "counters",
     DOCUMENT: "document",
+    TOUCHED: "touched",
+    RELEASED: "released",
     SYNCED: "synced",
     TRIMMED: "trimmed",
 }
@@ -216,9 +222,10 @@ class Decoder:
         if kind == FAIL:
             _, job_id, at_ms = _JOB_AT.unpack_from(body)
             return Failed(job_id, body[_JOB_AT.size :], at_ms)
-        if kind == EXHAUSTED:
-            _, job_id, at_ms = _JOB_AT.unpack(body)
-            return Exhausted(job_id, at_ms)
+        timed = _TIMED.get(kind)
+        if timed is not None:
+            _, job_id, time_ms = _JOB_AT.unpack(body)
+            return timed(job_id, time_ms)
         if kind == COUNTERS:
             _, next_seq, evicted_jobs = _COUNTERS.unpack(body)
             return Counters(next_seq, evicted_jobs)
@@ -304,19 +311,31 @@ def _carried(job: Job) -> tuple[bytes, bytes]:
     return head, b"".join([spec, extra.meta, extra.progress, job.payload, job.result or b""])
 
 
-_PLAIN: Final[dict[int, type[Due | Returned | FailedOnce | Deleted | Expired]]] = {
+# Records that hold an id and nothing else, and those that hold an id and a time.
+_PLAIN: Final[dict[int, type[Due | Returned | Deleted | Expired]]] = {
     DUE: Due,
     RETURNED: Returned,
-    FAILED_ONCE: FailedOnce,
     DELETED: Deleted,
     EXPIRED: Expired,
 }
 _PLAIN_TYPES: Final[dict[type[Event], int]] = {event: kind for kind, event in _PLAIN.items()}
+_TIMED: Final[dict[int, type[Exhausted | FailedOnce | Touched | Released]]] = {
+    EXHAUSTED: Exhausted,
+    FAILED_ONCE: FailedOnce,
+    TOUCHED: Touched,
+    RELEASED: Released,
+}
 
 
 def _other(event: Event) -> bytes:
-    if isinstance(event, Due | Returned | FailedOnce | Deleted | Expired):
+    if isinstance(event, Due | Returned | Deleted | Expired):
         return _JOB.pack(_PLAIN_TYPES[type(event)], event.job_id)
+    if isinstance(event, Touched):
+        return _JOB_AT.pack(TOUCHED, event.job_id, event.at_ms)
+    if isinstance(event, FailedOnce):
+        return _JOB_AT.pack(FAILED_ONCE, event.job_id, event.due_ms)
+    if isinstance(event, Released):
+        return _JOB_AT.pack(RELEASED, event.job_id, event.due_ms)
     if isinstance(event, Exhausted):
         return _JOB_AT.pack(EXHAUSTED, event.job_id, event.at_ms)
     if isinstance(event, Counters):

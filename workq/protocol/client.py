@@ -6,7 +6,7 @@ generator that yields when it needs more bytes, so any chunking gives the same r
 
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from workq import commands as c
 from workq import replies as r
@@ -85,15 +85,31 @@ def _run(command: c.Run) -> bytes:
 
 
 def _lease(command: c.Lease) -> bytes:
-    return b"lease %b %d\r\n" % (b" ".join(command.names), command.wait_ms)
+    fenced = b" -attempt=1" if command.fenced else b""
+    return b"lease %b %d%b\r\n" % (b" ".join(command.names), command.wait_ms, fenced)
 
 
 def _complete(command: c.Complete) -> bytes:
-    return b"complete %b %d\r\n%b\r\n" % (format_id(command.job_id), len(command.result), command.result)
+    words = (format_id(command.job_id), len(command.result), _attempt(command.attempt), command.result)
+    return b"complete %b %d%b\r\n%b\r\n" % words
 
 
 def _fail(command: c.Fail) -> bytes:
-    return b"fail %b %d\r\n%b\r\n" % (format_id(command.job_id), len(command.result), command.result)
+    flags = _attempt(command.attempt) + (b" -final=1" if command.final else b"")
+    return b"fail %b %d%b\r\n%b\r\n" % (format_id(command.job_id), len(command.result), flags, command.result)
+
+
+def _touch(command: c.Touch) -> bytes:
+    return b"touch %b%b\r\n" % (format_id(command.job_id), _attempt(command.attempt))
+
+
+def _release(command: c.Release) -> bytes:
+    delay = b" -delay=%d" % command.delay_ms if command.delay_ms else b""
+    return b"release %b%b%b\r\n" % (format_id(command.job_id), delay, _attempt(command.attempt))
+
+
+def _attempt(attempt: int) -> bytes:
+    return b" -attempt=%d" % attempt if attempt else b""
 
 
 def _result(command: c.Result) -> bytes:
@@ -135,6 +151,8 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.Lease: _lease,
     c.Complete: _complete,
     c.Fail: _fail,
+    c.Touch: _touch,
+    c.Release: _release,
     c.Result: _result,
     c.Delete: _delete,
     c.InspectServer: _inspect_server,
@@ -164,13 +182,13 @@ class Connection:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._pos = 0
-        self._expected: deque[type[c.Command]] = deque()
+        self._expected: deque[_Reader | None] = deque()  # how their success is read; None for a bare `+OK`
         self._reading: _Reading | None = None
 
     def send(self, command: c.Command) -> bytes:
         """The bytes of `command`, whose reply is expected from now on."""
         data = encode(command)
-        self._expected.append(type(command))
+        self._expected.append(_reader_of(command))
         return data
 
     def feed(self, data: bytes) -> None:
@@ -188,7 +206,7 @@ class Connection:
                 if self._pos < len(self._buffer):
                     raise ProtocolError(f"the server sent {self._rest()} without being asked")
                 return None
-            if self._buffer.startswith(b"+OK\r\n", self._pos) and self._expected[0] in _PLAIN:
+            if self._buffer.startswith(b"+OK\r\n", self._pos) and self._expected[0] is None:
                 self._pos += 5
                 self._expected.popleft()
                 return r.OK
@@ -206,7 +224,7 @@ class Connection:
 
     # -- readers -------------------------------------------------------------------------------------------------
 
-    def _reply(self, asked: type[c.Command]) -> _Reading:
+    def _reply(self, reader: "_Reader | None") -> _Reading:
         while self._pos == len(self._buffer):
             yield
         if self._buffer[self._pos] not in b"+-":  # another protocol may never send the line end to wait for
@@ -223,16 +241,21 @@ class Connection:
             return r.Unavailable(rest.decode("utf-8", "replace"))
         if kind != b"+OK":
             raise ProtocolError(f"{shown_bytes(line)} is not a reply of a Workq server")
-        if asked in _PLAIN:
+        if reader is None:
             if rest:
                 raise ProtocolError(f"'+OK' was expected, not {shown_bytes(line)}")
             return r.OK
-        return (yield from _READERS[asked](self, _number(rest)))
+        return (yield from reader(self, _number(rest)))
 
     def _leased_job(self, count: int) -> _Reading:
         job_id, name, ttr_ms, size = yield from self._only_object(count, 4)
         payload = yield from self._body(_number(size))
         return r.LeasedJob(parse_id(job_id), check_name(name), _number(ttr_ms), payload)
+
+    def _fenced_job(self, count: int) -> _Reading:
+        job_id, name, ttr_ms, size, attempt = yield from self._only_object(count, 5)
+        payload = yield from self._body(_number(size))
+        return r.LeasedJob(parse_id(job_id), check_name(name), _number(ttr_ms), payload, attempt=_number(attempt))
 
     def _job_result(self, count: int) -> _Reading:
         job_id, success, size = yield from self._only_object(count, 3)
@@ -359,9 +382,10 @@ def _field(fields: dict[bytes, bytes], key: bytes) -> bytes:
         raise ProtocolError(f"the reply lacks the key {shown_bytes(key)}") from None
 
 
-# Commands whose success is a bare `+OK`; the others' success is read by their reader, given the count behind it.
-_PLAIN: Final = frozenset([c.Add, c.Schedule, c.Complete, c.Fail, c.Delete])
-_READERS: Final[dict[type[c.Command], Callable[[Connection, int], _Reading]]] = {
+# Reads the success of a command, given the count behind `+OK`.
+_Reader: TypeAlias = Callable[[Connection, int], _Reading]
+# The success of all other commands is a bare `+OK`.
+_READERS: Final[dict[type[c.Command], _Reader]] = {
     c.Run: Connection._job_result,
     c.Result: Connection._job_result,
     c.Lease: Connection._leased_job,
@@ -372,3 +396,9 @@ _READERS: Final[dict[type[c.Command], Callable[[Connection, int], _Reading]]] = 
     c.InspectJobs: Connection._jobs,
     c.InspectScheduledJobs: Connection._jobs,
 }
+
+
+def _reader_of(command: c.Command) -> _Reader | None:
+    if isinstance(command, c.Lease) and command.fenced:
+        return Connection._fenced_job
+    return _READERS.get(type(command))

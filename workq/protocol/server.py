@@ -16,7 +16,9 @@ from workq import replies as r
 from workq.protocol.text import check_id, format_id, format_time, parse_id, parse_time, shown_bytes
 from workq.record import Record
 from workq.values import (
+    ATTEMPT,
     CURSOR,
+    DELAY,
     LIMIT,
     MAX_ATTEMPTS,
     MAX_FAILS,
@@ -64,17 +66,25 @@ class _Known:
     text     what follows the id, or the whole line of a lease; with the line end
     command  what the line of a lease means
     spec     what the line of an `add` means
+    attempt  what the line of a `complete` says, 0 for nothing
     size     the bytes of payload or result that it announces
     """
 
-    __slots__ = ("text", "command", "spec", "size")
+    __slots__ = ("text", "command", "spec", "attempt", "size")
 
     def __init__(
-        self, text: bytes, *, command: c.Lease | None = None, spec: JobSpec | None = None, size: int = 0
+        self,
+        text: bytes,
+        *,
+        command: c.Lease | None = None,
+        spec: JobSpec | None = None,
+        attempt: int = 0,
+        size: int = 0,
     ) -> None:
         self.text = text
         self.command = command
         self.spec = spec
+        self.attempt = attempt
         self.size = size
 
 
@@ -219,7 +229,7 @@ class Decoder:
                 break
             spec = known.spec
             if spec is None:
-                found.append(c.Complete(job_id, data[start:end]))
+                found.append(c.Complete(job_id, data[start:end], known.attempt))
             else:
                 found.append(c.Add(job_id, spec, data[start:end]))
             pos = after
@@ -281,7 +291,7 @@ class Decoder:
             if line[4:40] == body.args[0]:
                 _remember(_adds, _Known(line[40:] + b"\n", spec=command.spec, size=body.size))
         elif isinstance(command, c.Complete) and line[9:45] == body.args[0]:
-            _remember(_completes, _Known(line[45:] + b"\n", size=body.size))
+            _remember(_completes, _Known(line[45:] + b"\n", attempt=command.attempt, size=body.size))
         return command
 
     def _end(self, fatal: Malformed) -> Malformed:
@@ -324,11 +334,14 @@ class _Shape:
     name        the words that begin its line
     usage       the arguments, as an error message shows them
     flags       the flags it takes
+    first_flags how many of them, the first ones, the first Workq server took: what more flags than that get wrong is
+                told as it told it
+    switches    those of `flags` that are on or off, 1 or 0
     size_range  of its last argument, if that announces a payload
     build       makes the command from arguments, flags and payload
     """
 
-    __slots__ = ("name", "usage", "arguments", "flags", "size_range", "build")
+    __slots__ = ("name", "usage", "arguments", "flags", "first_flags", "switches", "size_range", "build")
 
     def __init__(
         self,
@@ -337,11 +350,15 @@ class _Shape:
         build: Callable[[_Args, _Flags, bytes], _Found],
         size_range: Range | None = None,
         flags: tuple[bytes, ...] = (),
+        first_flags: int = 0,
+        switches: tuple[bytes, ...] = (),
     ) -> None:
         self.name = name
         self.usage = usage
         self.arguments = usage.count("<")
-        self.flags = flags
+        self.flags = flags + switches
+        self.first_flags = first_flags
+        self.switches = switches
         self.size_range = size_range
         self.build = build
 
@@ -419,15 +436,17 @@ def _build(shape: _Shape, args: _Args, flags: _Flags, payload: bytes) -> _Found:
 
 
 def _check_flags(shape: _Shape, flags: _Flags) -> None:
-    if len(flags) > len(shape.flags):
-        allowed = f"at most {len(shape.flags)} flags" if shape.flags else "no flags"
-        raise InvalidValue(f"Invalid command args: {shape.name} takes {allowed}, got {len(flags)}")
     for key in flags:
         if key not in shape.flags:
-            known = ", ".join([f"-{flag.decode()}=" for flag in shape.flags])
+            wrong = "args" if len(flags) > shape.first_flags else "flags"
+            known = ", ".join([f"-{flag.decode()}=" for flag in shape.flags]) or "no flags"
             raise InvalidValue(
-                f"Invalid command flags: {shown_bytes(b'-' + key)} is unknown, {shape.name} takes {known}"
+                f"Invalid command {wrong}: {shown_bytes(b'-' + key)} is unknown, {shape.name} takes {known}"
             )
+    for switch in shape.switches:
+        if flags.get(switch, b"0") not in (b"0", b"1"):
+            text = shown_bytes(b"-" + switch + b"=" + flags[switch])
+            raise InvalidValue(f"Invalid command flags: {text} is neither 0 nor 1")
 
 
 def _number(limits: Range, text: bytes, form: re.Pattern[bytes] = _DIGITS) -> int:
@@ -441,6 +460,15 @@ def _number(limits: Range, text: bytes, form: re.Pattern[bytes] = _DIGITS) -> in
 def _flag(flags: _Flags, name: bytes, limits: Range, form: re.Pattern[bytes] = _DIGITS) -> int:
     text = flags.get(name)
     return 0 if text is None else limits.check(_number(limits, text, form))
+
+
+def _attempt(flags: _Flags) -> int:
+    """The attempt that a worker says is his, 0 if it says none."""
+    return _flag(flags, b"attempt", ATTEMPT)
+
+
+def _is_on(flags: _Flags, switch: bytes) -> bool:
+    return flags.get(switch) == b"1"
 
 
 def _wait(text: bytes) -> int:
@@ -499,15 +527,32 @@ def _run(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
 
 def _lease(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     wait_ms = _wait(args[-1])
-    return c.Lease(tuple([check_name(name) for name in args[:-1]]), wait_ms)
+    return c.Lease(tuple([check_name(name) for name in args[:-1]]), wait_ms, _is_on(flags, b"attempt"))
 
 
 def _complete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    return c.Complete(check_id(parse_id(args[0])), payload)
+    job_id = parse_id(args[0])
+    attempt = _attempt(flags)
+    return c.Complete(check_id(job_id), payload, attempt)
 
 
 def _fail(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    return c.Fail(check_id(parse_id(args[0])), payload)
+    job_id = parse_id(args[0])
+    attempt = _attempt(flags)
+    return c.Fail(check_id(job_id), payload, attempt, _is_on(flags, b"final"))
+
+
+def _touch(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    job_id = parse_id(args[0])
+    attempt = _attempt(flags)
+    return c.Touch(check_id(job_id), attempt)
+
+
+def _release(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    job_id = parse_id(args[0])
+    delay_ms = _flag(flags, b"delay", DELAY)
+    attempt = _attempt(flags)
+    return c.Release(check_id(job_id), delay_ms, attempt)
 
 
 def _result(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -553,12 +598,14 @@ _JOB_FLAGS: Final = (b"priority", b"max-attempts", b"max-fails")
 _SHAPES: Final[dict[bytes, _Shape]] = {
     shape.name.encode(): shape
     for shape in (
-        _Shape("add", "<id> <name> <ttr> <ttl> <payload-size>", _add, PAYLOAD_SIZE, _JOB_FLAGS),
-        _Shape("schedule", "<id> <name> <ttr> <ttl> <time> <payload-size>", _schedule, PAYLOAD_SIZE, _JOB_FLAGS),
-        _Shape("run", "<id> <name> <ttr> <wait-timeout> <payload-size>", _run, PAYLOAD_SIZE, (b"priority",)),
-        _Shape("lease", "<name>... <wait-timeout>", _lease),
-        _Shape("complete", "<id> <result-size>", _complete, PAYLOAD_SIZE),
-        _Shape("fail", "<id> <result-size>", _fail, RESULT_SIZE),
+        _Shape("add", "<id> <name> <ttr> <ttl> <payload-size>", _add, PAYLOAD_SIZE, _JOB_FLAGS, 3),
+        _Shape("schedule", "<id> <name> <ttr> <ttl> <time> <payload-size>", _schedule, PAYLOAD_SIZE, _JOB_FLAGS, 3),
+        _Shape("run", "<id> <name> <ttr> <wait-timeout> <payload-size>", _run, PAYLOAD_SIZE, (b"priority",), 1),
+        _Shape("lease", "<name>... <wait-timeout>", _lease, switches=(b"attempt",)),
+        _Shape("complete", "<id> <result-size>", _complete, PAYLOAD_SIZE, (b"attempt",)),
+        _Shape("fail", "<id> <result-size>", _fail, RESULT_SIZE, (b"attempt",), switches=(b"final",)),
+        _Shape("touch", "<id>", _touch, flags=(b"attempt",)),
+        _Shape("release", "<id>", _release, flags=(b"delay", b"attempt")),
         _Shape("result", "<id> <wait-timeout>", _result),
         _Shape("delete", "<id>", _delete),
         _Shape("inspect server", "no arguments", _inspect_server),
@@ -579,6 +626,8 @@ def encode(reply: r.Reply) -> bytes:
     if isinstance(reply, r.Ok):
         return b"+OK\r\n"
     if isinstance(reply, r.LeasedJob):
+        if reply.attempt:
+            return b"+OK 1\r\n" + _encode_fenced(reply)
         payload = reply.payload
         digits = hexlify(reply.job_id)  # format_id, written out: this is the most frequent reply but one
         return b"+OK 1\r\n%b-%b-%b-%b-%b %b %d %d\r\n%b\r\n" % (
@@ -610,6 +659,11 @@ def encode(reply: r.Reply) -> bytes:
     if isinstance(reply, r.Jobs):
         return _encode_objects([_job_object(job) for job in reply.jobs])
     raise TypeError(f"the protocol has no form for {type(reply).__name__}")
+
+
+def _encode_fenced(job: r.LeasedJob) -> bytes:
+    words = (format_id(job.job_id), job.name, job.ttr_ms, len(job.payload), job.attempt, job.payload)
+    return b"%b %b %d %d %d\r\n%b\r\n" % words
 
 
 _Object: TypeAlias = tuple[bytes, list[tuple[bytes, bytes | int]]]

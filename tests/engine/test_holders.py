@@ -1,0 +1,258 @@
+"""The worker that holds a job: it may keep it (`touch`), give it back (`release`), and nobody else passes for it."""
+
+import pytest
+
+from tests.engine.driver import Driver, job_id
+from workq import commands as c
+from workq.engine.events import Leased, Released, Touched
+from workq.replies import DUPLICATE_RESULT, LEASE_EXPIRED, NOT_FOUND, NOT_LEASED, OK, TIMED_OUT, JobResult, LeasedJob
+from workq.values import JobSpec
+
+NEW, COMPLETED, FAILED, PENDING, LEASED = range(5)  # as `inspect job` numbers them
+STATES = ("ready", "scheduled", "returned", "waiting", "completed", "failed")
+
+
+@pytest.fixture
+def driver() -> Driver:
+    return Driver()
+
+
+def bring(driver: Driver, state: str) -> None:
+    """Bring job 1 into a state in which nobody holds it."""
+    if state == "scheduled":
+        driver.schedule(1, in_ms=1000)
+        return
+    driver.add(1, ttr_ms=10)
+    if state in ("returned", "waiting"):
+        assert driver.leased() == 1
+    if state == "returned":
+        driver.wait(10)
+    elif state == "waiting":
+        driver.release(1, delay_ms=1000)
+    elif state == "completed":
+        driver.complete(1)
+    elif state == "failed":
+        driver.fail(1)
+
+
+class TestTouch:
+    def test_the_ttr_begins_again(self, driver: Driver) -> None:
+        driver.add(1, ttr_ms=100)
+        assert driver.leased() == 1
+        for _ in range(5):
+            driver.wait(99)
+            assert driver.touch(1) == OK
+        driver.wait(99)
+        assert driver.inspect(1).state == LEASED
+        assert driver.inspect(1).attempts == 1
+        driver.wait(1)
+        assert driver.inspect(1).state == PENDING
+
+    def test_it_never_makes_a_lease_shorter(self, driver: Driver) -> None:
+        driver.add(1, ttr_ms=100)
+        assert driver.leased() == 1
+        assert driver.touch(1) == OK
+        driver.wait(99)
+        assert driver.inspect(1).state == LEASED
+
+    def test_the_ttl_goes_on(self, driver: Driver) -> None:
+        driver.add(1, ttr_ms=100, ttl_ms=150)
+        assert driver.leased() == 1
+        driver.wait(90)
+        assert driver.touch(1) == OK
+        driver.wait(60)
+        assert driver.touch(1) == NOT_FOUND
+
+    @pytest.mark.parametrize("state", STATES)
+    def test_only_a_leased_job_can_be_touched(self, driver: Driver, state: str) -> None:
+        bring(driver, state)
+        before = driver.inspect(1)
+        assert driver.touch(1) == NOT_LEASED
+        assert driver.inspect(1) == before
+
+    def test_a_run_goes_on_as_long_as_its_worker_says(self, driver: Driver) -> None:
+        call = driver.run(1, wait_ms=50, ttr_ms=100)
+        assert driver.leased() == 1
+        for _ in range(3):
+            driver.wait(90)
+            assert driver.touch(1) == OK
+        assert call.reply is None
+        assert driver.complete(1, b"x") == OK
+        assert call.reply == JobResult(job_id(1), True, b"x")
+
+    def test_it_is_told_to_the_log_as_a_time(self, driver: Driver) -> None:
+        driver.add(1)
+        assert driver.leased() == 1
+        driver.wait(7)
+        driver.touch(1)
+        assert driver.engine.events[2:] == [Touched(job_id(1), driver.now_ms)]
+
+
+class TestRelease:
+    def test_the_job_has_its_old_place_and_its_attempt_counts(self, driver: Driver) -> None:
+        driver.add(1)
+        driver.add(2)
+        assert driver.leased() == 1
+        assert driver.release(1) == OK
+        assert driver.inspect(1).state == PENDING
+        assert driver.inspect(1).attempts == 1
+        assert driver.inspect(1).fails == 0
+        assert driver.leased() == 1
+        assert driver.leased() == 2
+
+    def test_it_wakes_who_waits(self, driver: Driver) -> None:
+        driver.add(1)
+        assert driver.leased() == 1
+        call = driver.lease(wait_ms=1000, fenced=True)
+        assert driver.release(1) == OK
+        assert call.reply == LeasedJob(job_id(1), b"q", 1000, b"payload", attempt=2)
+
+    def test_with_a_delay_the_job_waits(self, driver: Driver) -> None:
+        driver.add(1)
+        driver.add(2)
+        assert driver.leased() == 1
+        assert driver.release(1, delay_ms=500) == OK
+        assert driver.inspect(1).scheduled_ms == driver.now_ms + 500
+        assert driver.leased() == 2
+        driver.wait(499)
+        assert driver.leased() is None
+        driver.wait(1)
+        assert driver.inspect(1).scheduled_ms == 0
+        driver.add(3)
+        assert driver.leased() == 1, "in its old place"
+
+    def test_a_delay_does_not_make_the_ttl_longer(self, driver: Driver) -> None:
+        driver.add(1, ttl_ms=100)
+        assert driver.leased() == 1
+        assert driver.release(1, delay_ms=500) == OK
+        driver.wait(100)
+        assert driver.release(1) == NOT_FOUND
+
+    @pytest.mark.parametrize("delay_ms", [0, 500])
+    def test_after_the_last_attempt_the_job_has_failed(self, driver: Driver, delay_ms: int) -> None:
+        """As when the TTR of the last attempt ends: there is none left to give it back for."""
+        driver.add(1, max_attempts=1)
+        call = driver.result(1, wait_ms=1000)
+        assert driver.leased() == 1
+        assert driver.release(1, delay_ms) == OK
+        assert call.reply == JobResult(job_id(1), False, b"")
+        assert driver.inspect(1).state == FAILED
+
+    @pytest.mark.parametrize("state", STATES)
+    def test_only_a_leased_job_can_be_released(self, driver: Driver, state: str) -> None:
+        bring(driver, state)
+        before = driver.inspect(1)
+        assert driver.release(1) == NOT_LEASED
+        assert driver.inspect(1) == before
+
+    def test_a_run_waits_for_another_worker(self, driver: Driver) -> None:
+        call = driver.run(1, wait_ms=1000)
+        assert driver.leased() == 1
+        assert driver.release(1, delay_ms=10) == OK
+        driver.wait(10)
+        assert driver.leased() == 1
+        assert driver.complete(1, b"x") == OK
+        assert call.reply == JobResult(job_id(1), True, b"x")
+
+    def test_a_run_whose_time_is_over_ends(self, driver: Driver) -> None:
+        call = driver.run(1, wait_ms=10)
+        assert driver.leased() == 1
+        driver.wait(20)
+        assert driver.release(1, delay_ms=5) == OK
+        assert call.reply == TIMED_OUT
+        assert driver.touch(1) == NOT_FOUND
+
+    def test_it_is_told_to_the_log_with_the_moment_when_the_job_is_ready(self, driver: Driver) -> None:
+        driver.add(1)
+        assert driver.leased() == 1
+        driver.release(1, delay_ms=70)
+        assert driver.engine.events[2:] == [Released(job_id(1), driver.now_ms + 70)]
+
+
+class TestFencing:
+    def test_a_lease_tells_the_attempt_if_it_is_asked(self, driver: Driver) -> None:
+        driver.add(1)
+        for attempt in (1, 2, 3):
+            fenced = attempt != 2
+            expected = LeasedJob(job_id(1), b"q", 1000, b"payload", attempt=attempt if fenced else 0)
+            assert driver.lease(fenced=fenced).reply == expected
+            driver.wait(1000)
+
+    def test_the_holder_may_do_all(self, driver: Driver) -> None:
+        driver.add(1, max_fails=2)
+        assert driver.leased() == 1
+        assert driver.touch(1, attempt=1) == OK
+        assert driver.release(1, attempt=1) == OK
+        assert driver.leased() == 1
+        assert driver.fail(1, attempt=2) == OK
+        assert driver.leased() == 1
+        assert driver.complete(1, attempt=3) == OK
+
+    def race(self, driver: Driver) -> None:
+        """Worker 1 is too late, and worker 2 has taken over."""
+        driver.add(1, ttr_ms=10, max_fails=5)
+        assert driver.leased() == 1
+        driver.wait(10)
+        assert driver.leased() == 1
+        driver.engine.events.clear()
+
+    def late(self) -> list[c.Command]:
+        one = job_id(1)
+        return [
+            c.Complete(one, b"late", 1),
+            c.Fail(one, b"late", 1),
+            c.Fail(one, b"late", 1, True),
+            c.Touch(one, 1),
+            c.Release(one, 0, 1),
+            c.Release(one, 9, 1),
+        ]
+
+    def test_a_late_worker_cannot_disturb_the_one_that_took_over(self, driver: Driver) -> None:
+        self.race(driver)
+        for command in self.late():
+            assert driver.do(command) == LEASE_EXPIRED
+        assert driver.engine.events == []
+        assert driver.complete(1, b"in time", attempt=2) == OK
+        assert driver.result(1).reply == JobResult(job_id(1), True, b"in time")
+
+    def test_a_late_worker_is_told_so_when_the_other_is_done(self, driver: Driver) -> None:
+        self.race(driver)
+        assert driver.complete(1, b"in time", attempt=2) == OK
+        for command in self.late():
+            assert driver.do(command) == LEASE_EXPIRED
+
+    def test_a_late_worker_is_told_so_when_nobody_took_over_yet(self, driver: Driver) -> None:
+        driver.add(1, ttr_ms=10)
+        assert driver.leased() == 1
+        driver.wait(10)
+        for command in self.late():
+            assert driver.do(command) == LEASE_EXPIRED
+        assert driver.leased() == 1
+
+    def test_who_repeats_himself_learns_that_it_was_done(self, driver: Driver) -> None:
+        """His connection broke before he saw the answer."""
+        driver.add(1)
+        assert driver.leased() == 1
+        assert driver.complete(1, attempt=1) == OK
+        assert driver.complete(1, attempt=1) == DUPLICATE_RESULT
+        assert driver.fail(1, attempt=1) == DUPLICATE_RESULT
+        assert driver.touch(1, attempt=1) == LEASE_EXPIRED
+
+    def test_an_attempt_that_was_never_made_holds_nothing(self, driver: Driver) -> None:
+        driver.add(1)
+        assert driver.complete(1, attempt=1) == LEASE_EXPIRED
+        assert driver.leased() == 1
+        assert driver.complete(1, attempt=2) == LEASE_EXPIRED
+
+    def test_an_unknown_job_is_not_found(self, driver: Driver) -> None:
+        assert [driver.do(command) for command in self.late()] == [NOT_FOUND] * len(self.late())
+
+    def test_without_an_attempt_anybody_may_finish(self, driver: Driver) -> None:
+        self.race(driver)
+        assert driver.complete(1, b"late") == OK
+        assert driver.complete(1, b"in time", attempt=2) == DUPLICATE_RESULT
+
+    def test_the_log_knows_nothing_of_it(self, driver: Driver) -> None:
+        driver.do(c.Add(job_id(1), JobSpec(b"q", 1000, 60_000), b""))
+        driver.lease(fenced=True)
+        assert driver.engine.events[1:] == [Leased(job_id(1), driver.now_ms)]
