@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 from workq.engine.documents import DOORS
-from workq.engine.events import Added, Carried, Completed, Counters, DocumentPut, Leased
+from workq.engine.events import Added, Carried, Completed, Counters, Deleted, DocumentPut, Leased
 from workq.engine.job import COMPLETED, Job
 from workq.log.records import (
+    BATCH_BYTES,
     FRAME,
     JOB_OVERHEAD,
     MAX_BODY,
@@ -51,6 +52,7 @@ def test_the_example_is_what_the_code_writes() -> None:
         "carried": encode([Carried(carried)]),
         "counters": encode([Counters(2, 0)]),
         "document": encode([DocumentPut(DOORS, b"hq/x", b"{}")]),
+        "batch": encode([Leased(JOB_ID, ADDED_MS + 500), Deleted(JOB_ID)]),
         "synced": synced(HISTORY, 1, HEADER_SIZE),
         "trimmed": trimmed(1),
     }
@@ -73,4 +75,5 @@ def test_its_figures_are_right() -> None:
     assert f"Version {VERSION}." in DOCUMENT
     assert f"takes {JOB_OVERHEAD - RETRY_BYTES} bytes and its name, payload and result" in DOCUMENT.replace("\n", " ")
     assert f"at most 3 MiB and {MAX_BODY - 3 * MIB} bytes long" in DOCUMENT
+    assert f"at most {BATCH_BYTES // 1024} KiB of them" in DOCUMENT
     assert f"The header stays {HEADER_SIZE} bytes" in DOCUMENT

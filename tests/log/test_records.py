@@ -1,6 +1,7 @@
 """Events survive the way into bytes and back; what a command appends stays within the bounds that room is taken for."""
 
 from random import Random
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -29,10 +30,15 @@ from workq.engine.events import (
 )
 from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Extra, Job
 from workq.log.records import (
+    BATCH,
+    BATCH_BYTES,
     COMMAND_BYTES,
+    COMPLETE,
+    DELETED,
     DOCUMENT_OVERHEAD,
     FRAME,
     JOB_OVERHEAD,
+    LENGTH,
     MAX_BODY,
     RETRY_BYTES,
     STEP_BYTES,
@@ -42,6 +48,7 @@ from workq.log.records import (
     base,
     document,
     encode,
+    split,
 )
 from workq.values import (
     COUNT,
@@ -125,9 +132,46 @@ def test_an_event_comes_back_from_its_bytes(event: Event) -> None:
     assert told(Decoder().decode(encode([event])[FRAME.size :])) == told(event)
 
 
-@given(st.lists(events, max_size=5))
-def test_records_stand_one_after_the_other(batch: list[Event]) -> None:
-    assert encode(batch) == b"".join([encode([event]) for event in batch])
+def frames(data: bytes) -> list[bytes]:
+    """The bodies of the frames, one after the other, that `data` consists of."""
+    found = []
+    while data:
+        length, crc = FRAME.unpack_from(data)
+        body, data = data[FRAME.size : FRAME.size + length], data[FRAME.size + length :]
+        assert len(body) == length
+        assert crc32(body) == crc
+        found.append(body)
+    return found
+
+
+@given(st.lists(events, max_size=40))
+def test_records_stand_one_after_the_other_alone_or_in_batches(some: list[Event]) -> None:
+    found: list[bytes] = []
+    for body in frames(encode(some)):
+        if body[0] == BATCH:
+            bodies = split(body)
+            assert bodies is not None
+            assert len(bodies) > 1
+            assert len(body) <= 1 + BATCH_BYTES
+            found += bodies
+        else:
+            found.append(body)
+    assert found == [encode([event])[FRAME.size :] for event in some]
+
+
+def test_what_is_small_shares_a_batch_and_what_is_large_does_not() -> None:
+    large = Completed(bytes(16), bytes(BATCH_BYTES), 0)
+    small = Deleted(bytes(16))
+    kinds = [body[0] for body in frames(encode([small, small, large, small, large, large, small, small]))]
+    assert kinds == [BATCH, COMPLETE, DELETED, COMPLETE, COMPLETE, BATCH]
+    assert [len(split(body) or ()) for body in frames(encode([small] * 1000))] == [195] * 5 + [25]
+
+
+def test_a_batch_that_is_no_row_of_records_is_refused() -> None:
+    good = encode([Deleted(bytes(16)), Leased(bytes(16), 1)])[FRAME.size :]
+    ends = [length for length in range(1, len(good) + 1) if split(good[:length]) is not None]
+    assert ends == [1, 1 + LENGTH.size + 17, len(good)]
+    assert split(good + bytes(LENGTH.size)) is None  # a record of no bytes
 
 
 @given(lived())
@@ -168,7 +212,7 @@ def test_the_largest_job_fits_into_a_record() -> None:
     assert len(encode([Carried(job)])) - FRAME.size == MAX_BODY
 
 
-@pytest.mark.parametrize("kind", [0, max(TYPE_NAMES) + 1, 255])
+@pytest.mark.parametrize("kind", [0, BATCH, max(TYPE_NAMES) + 1, 255])
 def test_an_unknown_type_is_refused(kind: int) -> None:
     with pytest.raises(BadRecord, match=f"no record of type {kind}"):
         Decoder().decode(bytes([kind]) + bytes(16))

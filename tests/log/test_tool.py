@@ -15,7 +15,7 @@ from tests.log.states import START_MS, Snapshot, snapshot
 from workq.engine.events import Added, Completed, Leased
 from workq.engine.job import Job
 from workq.engine.state import State
-from workq.log.records import encode
+from workq.log.records import BATCH_BYTES, encode
 from workq.log.tool import workq_log
 from workq.values import JobSpec
 
@@ -104,11 +104,29 @@ class TestRepair:
         assert sorted(reopened(home).jobs) == [job.job_id for job in jobs if job.job_id != bytes([5]) * 16]
         assert run("check", home).exit_code == 0
 
+    def test_with_a_damaged_batch_only_its_own_records_are_lost(self, home: Path) -> None:
+        log = opened(home, State(START_MS))
+        spec = JobSpec(b"mail", 1000, 60_000)
+        jobs = [Job(bytes([number]) * 16, spec, b"payload", START_MS, 0, number) for number in range(1, 200)]
+        log.append(encode([Added(job) for job in jobs]), b"")
+        log.close()
+        segment = home / "0000000001.seg"
+        change_byte(segment, segment.read_bytes().index(bytes([100]) * 16))
+        result = run("repair", home)
+        assert result.exit_code == 0
+        assert "losses: 1" in result.stdout
+        kept = {job_id[0] for job_id in reopened(home).jobs}
+        lost = sorted({job.job_id[0] for job in jobs} - kept)
+        assert 100 in lost
+        assert lost == list(range(lost[0], lost[-1] + 1))
+        assert len(lost) * len(encode([Added(jobs[0])])) <= 2 * BATCH_BYTES
+
     def test_what_hangs_on_a_lost_record_is_told(self, home: Path) -> None:
         log = opened(home, State(START_MS))
         spec = JobSpec(b"mail", 1000, 60_000)
-        log.append(encode([Added(Job(JOB_ID, spec, b"", START_MS, 0, 1)), Leased(JOB_ID, START_MS)]), b"")
-        log.append(encode([Completed(JOB_ID, b"done", START_MS)]), b"")
+        job = Job(JOB_ID, spec, b"", START_MS, 0, 1)
+        for event in (Added(job), Leased(JOB_ID, START_MS), Completed(JOB_ID, b"done", START_MS)):
+            log.append(encode([event]), b"")
         log.close()
         change_byte(home / "0000000001.seg", 100)
         result = run("repair", home)
@@ -202,20 +220,20 @@ class TestDump:
             },
             {
                 "segment": 1,
-                "offset": 170,
+                "offset": 81,
                 "type": "leased",
                 "job_id": "61a444a0-6128-41c0-8078-cc757d3bd2d8",
                 "at_ms": START_MS,
             },
             {
                 "segment": 1,
-                "offset": 203,
+                "offset": 81,
                 "type": "completed",
                 "job_id": "61a444a0-6128-41c0-8078-cc757d3bd2d8",
                 "result_base64": "/w==",
                 "at_ms": START_MS + 7,
             },
-            {"segment": 1, "offset": 237, "type": "synced", "durable_segment": 1, "durable_offset": 237},
+            {"segment": 1, "offset": 234, "type": "synced", "durable_segment": 1, "durable_offset": 234},
         ]
 
     def test_every_type_can_be_shown(self, home: Path, final: Snapshot) -> None:

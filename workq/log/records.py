@@ -1,7 +1,8 @@
 """Records: the events of the engine, and what the log says about itself, as bytes. `doc/log.md` has the layout.
 
 A record is its length, its CRC, and a body that begins with the type. Encoding is the part of the log that every
-command pays for, so it is one pass with one `pack` per record; decoding is what a restart waits for.
+command pays for, so it is one pass with one `pack` per event, and small records share a CRC: they are put together
+into a *batch*, a record of records. Decoding is what a restart waits for.
 """
 
 import struct
@@ -49,6 +50,8 @@ RELEASED: Final = 15
 # From here on: what the log says about itself.
 SYNCED: Final = 64
 TRIMMED: Final = 65
+# And how it holds it together.
+BATCH: Final = 66
 
 TYPE_NAMES: Final = {
     ADDED: "added",
@@ -68,13 +71,17 @@ TYPE_NAMES: Final = {
     RELEASED: "released",
     SYNCED: "synced",
     TRIMMED: "trimmed",
+    BATCH: "batch",
 }
 
 FRAME: Final = struct.Struct("<II")  # length of the body, its CRC-32
+LENGTH: Final = struct.Struct("<I")  # of a body in a batch
 _JOB: Final = struct.Struct("<B16s")
 _JOB_AT: Final = struct.Struct("<B16sq")
+_SIZED_JOB_AT: Final = struct.Struct("<IB16sq")  # with the length of the body in front
 # type, id, seq, created, scheduled, lengths of spec and meta; these and the payload follow
 _ADDED: Final = struct.Struct("<B16sQqqHI")
+_SIZED_ADDED: Final = struct.Struct("<IB16sQqqHI")
 # as above, with the lengths of progress and payload, then state, attempts, fails, deadline; the result comes last
 _CARRIED: Final = struct.Struct("<B16sQqqHIHIBIIq")
 _SPEC: Final = struct.Struct("<IQiIIB")  # ttr, ttl, priority, max-attempts, max-fails, length of the name; the name
@@ -83,6 +90,7 @@ _DOCUMENT: Final = struct.Struct("<BBH")  # type, area, length of the key; key a
 _COUNTERS: Final = struct.Struct("<BQQ")
 _SYNCED: Final = struct.Struct("<B8sQQ")
 _TRIMMED: Final = struct.Struct("<BQ")
+_BATCH: Final = struct.Struct("<IIB")  # length, CRC, type; then each record as its length and its body
 _IDENTITY: Final = struct.Struct("<16sQ")  # what _ADDED and _CARRIED share, behind the type
 
 # The longest body: a job with name, payload and result as long as they may be.
@@ -97,6 +105,10 @@ COMMAND_BYTES: Final = 512
 STEP_BYTES: Final = 64
 SYNCED_BYTES: Final = FRAME.size + _SYNCED.size
 
+# The most that records take which are put into one batch: as much as a disk loses at once, when it loses something.
+BATCH_BYTES: Final = 4_096
+_BATCH_CRC: Final = crc32(bytes([BATCH]))
+
 # How specs that were decoded are remembered: enough for all that are in real use.
 _MAX_SPECS: Final = 65_536
 
@@ -109,36 +121,75 @@ class BadRecord(ValueError):
 
 def encode(events: Sequence[Event]) -> bytes:
     """The records of `events`, in order."""
-    chunks: list[bytes] = []
+    batches: list[bytes] = []
+    batch: list[bytes] = []
+    size = 0
     for event in events:
         # In the order of their frequency; a dict of functions would be slower, compiled and not.
         if isinstance(event, Leased):
-            head = _JOB_AT.pack(LEASE, event.job_id, event.at_ms)
+            head = _SIZED_JOB_AT.pack(_JOB_AT.size, LEASE, event.job_id, event.at_ms)
             tail = b""
         elif isinstance(event, Completed):
-            head = _JOB_AT.pack(COMPLETE, event.job_id, event.at_ms)
             tail = event.result
+            head = _SIZED_JOB_AT.pack(_JOB_AT.size + len(tail), COMPLETE, event.job_id, event.at_ms)
         elif isinstance(event, Added):
             job = event.job
             spec = job.spec.packed or pack_spec(job.spec)
-            meta = job.meta
+            extra = job.extra
+            if extra is None:
+                tail = job.payload
+                meta_length = 0
+            else:
+                tail = extra.meta + job.payload
+                meta_length = len(extra.meta)
+            length = _ADDED.size + len(spec) + len(tail)
             head = (
-                _ADDED.pack(ADDED, job.job_id, job.seq, job.created_ms, job.scheduled_ms, len(spec), len(meta)) + spec
+                _SIZED_ADDED.pack(
+                    length, ADDED, job.job_id, job.seq, job.created_ms, job.scheduled_ms, len(spec), meta_length
+                )
+                + spec
             )
-            tail = meta + job.payload if meta else job.payload
-        elif isinstance(event, Carried):
-            head, tail = _carried(event.job)
-        elif isinstance(event, Failed):
-            head = _JOB_AT.pack(FAIL, event.job_id, event.at_ms)
-            tail = event.result
         else:
-            head = _other(event)
-            tail = b""
+            tail = _other(event)
+            head = LENGTH.pack(len(tail))
+        length = len(head) + len(tail)
+        if size + length > BATCH_BYTES and size > 0:
+            batches.append(_batch(batch))
+            batch = []
+            size = 0
+        size += length
+        batch.append(head)
         if tail:
-            chunks += (FRAME.pack(len(head) + len(tail), crc32(tail, crc32(head))), head, tail)
-        else:
-            chunks += (FRAME.pack(len(head), crc32(head)), head)
-    return b"".join(chunks)
+            batch.append(tail)
+    if size == 0:
+        return b""
+    if not batches:
+        return _batch(batch)
+    batches.append(_batch(batch))
+    return b"".join(batches)
+
+
+def _batch(records: list[bytes]) -> bytes:
+    """What holds `records` together; a single one needs nothing."""
+    joined = b"".join(records)
+    if LENGTH.size + LENGTH.unpack_from(joined)[0] == len(joined):
+        return frame(joined[LENGTH.size :])
+    return _BATCH.pack(1 + len(joined), crc32(joined, _BATCH_CRC), BATCH) + joined
+
+
+def split(body: bytes) -> list[bytes] | None:
+    """The bodies in the body of a batch; None if it is no row of records."""
+    bodies: list[bytes] = []
+    pos = 1
+    while pos < len(body):
+        start = pos + LENGTH.size
+        if start > len(body):
+            return None
+        pos = start + LENGTH.unpack_from(body, pos)[0]
+        if not start < pos <= len(body):
+            return None
+        bodies.append(body[start:pos])
+    return bodies
 
 
 def frame(body: bytes) -> bytes:
@@ -290,7 +341,30 @@ def pack_spec(spec: JobSpec) -> bytes:
     return packed
 
 
-def _carried(job: Job) -> tuple[bytes, bytes]:
+def _other(event: Event) -> bytes:
+    """The body of an event that is not frequent."""
+    if isinstance(event, Carried):
+        return _carried(event.job)
+    if isinstance(event, Failed):
+        return _JOB_AT.pack(FAIL, event.job_id, event.at_ms) + event.result
+    if isinstance(event, Due | Returned | Deleted | Expired):
+        return _JOB.pack(_PLAIN_TYPES[type(event)], event.job_id)
+    if isinstance(event, Touched):
+        return _JOB_AT.pack(TOUCHED, event.job_id, event.at_ms)
+    if isinstance(event, FailedOnce):
+        return _JOB_AT.pack(FAILED_ONCE, event.job_id, event.due_ms)
+    if isinstance(event, Released):
+        return _JOB_AT.pack(RELEASED, event.job_id, event.due_ms)
+    if isinstance(event, Exhausted):
+        return _JOB_AT.pack(EXHAUSTED, event.job_id, event.at_ms)
+    if isinstance(event, Counters):
+        return _COUNTERS.pack(COUNTERS, event.next_seq, event.evicted_jobs)
+    if isinstance(event, DocumentPut):
+        return _DOCUMENT.pack(DOCUMENT, event.area, len(event.key)) + event.key + event.value
+    raise TypeError(f"the log does not know {type(event).__name__}")
+
+
+def _carried(job: Job) -> bytes:
     spec = job.spec.packed or pack_spec(job.spec)
     extra = job.extra or Extra()
     head = _CARRIED.pack(
@@ -308,7 +382,7 @@ def _carried(job: Job) -> tuple[bytes, bytes]:
         job.fails,
         job.deadline_ms,
     )
-    return head, b"".join([spec, extra.meta, extra.progress, job.payload, job.result or b""])
+    return b"".join([head, spec, extra.meta, extra.progress, job.payload, job.result or b""])
 
 
 # Records that hold an id and nothing else, and those that hold an id and a time.
@@ -325,21 +399,3 @@ _TIMED: Final[dict[int, type[Exhausted | FailedOnce | Touched | Released]]] = {
     TOUCHED: Touched,
     RELEASED: Released,
 }
-
-
-def _other(event: Event) -> bytes:
-    if isinstance(event, Due | Returned | Deleted | Expired):
-        return _JOB.pack(_PLAIN_TYPES[type(event)], event.job_id)
-    if isinstance(event, Touched):
-        return _JOB_AT.pack(TOUCHED, event.job_id, event.at_ms)
-    if isinstance(event, FailedOnce):
-        return _JOB_AT.pack(FAILED_ONCE, event.job_id, event.due_ms)
-    if isinstance(event, Released):
-        return _JOB_AT.pack(RELEASED, event.job_id, event.due_ms)
-    if isinstance(event, Exhausted):
-        return _JOB_AT.pack(EXHAUSTED, event.job_id, event.at_ms)
-    if isinstance(event, Counters):
-        return _COUNTERS.pack(COUNTERS, event.next_seq, event.evicted_jobs)
-    if isinstance(event, DocumentPut):
-        return _DOCUMENT.pack(DOCUMENT, event.area, len(event.key)) + event.key + event.value
-    raise TypeError(f"the log does not know {type(event).__name__}")

@@ -8,7 +8,7 @@ from zlib import crc32
 
 from workq.log.errors import UnknownFormat
 from workq.log.files import Files
-from workq.log.records import FRAME, MAX_BODY
+from workq.log.records import BATCH, FRAME, MAX_BODY, split
 
 VERSION: Final = 1
 MAGIC: Final = b"workqlog"
@@ -76,7 +76,9 @@ def segment_numbers(names: list[str]) -> list[int]:
 class Records:
     """Iterates over the records of an open segment as (offset, body), up to the first that does not verify.
 
-    end    where the last record that was returned ends
+    The records in a batch come one by one, at the offset of the batch.
+
+    end    where the last record that was returned ends, or the batch that it is in
     limit  where records end at the latest
     """
 
@@ -103,10 +105,17 @@ class Records:
                     body = data[body_at:next_pos]
                     if crc32(body) != crc:
                         return
+                    bodies = split(body) if body[0] == BATCH else None
+                    if bodies is None and body[0] == BATCH:
+                        return
                     offset = self.end
                     self.end = offset + next_pos - pos
                     pos = next_pos
-                    yield offset, body
+                    if bodies is None:
+                        yield offset, body
+                    else:
+                        for each in bodies:
+                            yield offset, each
                     continue
             read_at = self.end + len(data) - pos
             size = min(self._chunk, self.limit - read_at)

@@ -127,7 +127,8 @@ class _SetAside(Files):
 def dump(directory: Path) -> None:
     """Print the records of the log in DIRECTORY, one JSON object per line.
 
-    Ids are UUIDs, times are Unix milliseconds. Payloads and results that are not UTF-8 are given in base64.
+    Ids are UUIDs, times are Unix milliseconds. Payloads and results that are not UTF-8 are given in base64. Records of
+    a batch are given with the offset of the batch.
     """
     files = Files(directory)
     decoder = Decoder()
