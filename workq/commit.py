@@ -1,8 +1,9 @@
 """Group commit: the events of a loop turn go to the log together, and replies leave when their events are there.
 
-A batch is written in the event loop, which only hands it to the system, and synced in a thread. Under `always` its
-clients are released when it is synced, and the next batch collects meanwhile. Under `interval` and `os` they are
-released at once, and what was written is synced once an interval, or when a segment is full.
+A batch is written in the event loop, which only hands it to the system, and synced in a thread, or in the loop itself
+while the disk is fast (`DiskSpeed`). Under `always` its clients are released when it is synced, and the next batch
+collects meanwhile. Under `interval` and `os` they are released at once, and what was written is synced once an
+interval, or when a segment is full.
 
 The log is asked for room before a command is decided (`admit`): on a full disk commands are refused and nothing has
 changed. When writing fails nevertheless, memory is ahead of the log: what was being written counts as lost, nothing may
@@ -23,6 +24,7 @@ from workq.engine import Engine
 from workq.engine.engine import TICK_STEPS
 from workq.engine.events import restated
 from workq.log.compaction import Compaction
+from workq.log.diskspeed import DiskSpeed
 from workq.log.errors import Damage
 from workq.log.interface import Log
 from workq.log.records import COMMAND_BYTES, STEP_BYTES, encode, trimmed
@@ -35,9 +37,14 @@ _PROBE_SECONDS: Final = 0.25
 # How long to wait before the state is written afresh once more.
 _LEAST_RETRY_SECONDS: Final = 0.1
 _LONGEST_RETRY_SECONDS: Final = 5.0
-# How long a batch waits for those who were in the last one, as a part of the time that one took.
+# How long a batch waits for one more of those who were in the last ones, as a part of the time that the last one took,
+# and how long for all of them.
 _GATHER_PART: Final = 0.5
 _LONGEST_GATHER_SECONDS: Final = 0.002
+# Waits that are shorter are not worth a timer, nor would most event loops get them right.
+_SHORTEST_TIMER_SECONDS: Final = 0.0005
+# The largest batch that is synced in the loop: a disk that is fast has a speed all the same.
+_MOST_IN_LOOP: Final = 262_144
 # Jobs written afresh in one go.
 _SLICE: Final = 500
 # Compaction reads this many times the bytes that a turn appended, within bounds; and without traffic this often.
@@ -133,6 +140,7 @@ class GroupCommit:
         policy: SyncPolicy,
         interval_s: float,
         loop: asyncio.AbstractEventLoop,
+        speed: DiskSpeed | None = None,
     ) -> None:
         self._engine = engine
         self._log = log
@@ -145,7 +153,14 @@ class GroupCommit:
         self._collecting = _Batch()
         self._flying: _Batch | None = None  # being written and synced in the thread
         self._launched_s = 0.0  # when it was launched
+        self._speed = speed or DiskSpeed()
+        self._recent: dict[Holder, None] = {}  # the holders of the last batch
         self._expected = 0  # holders worth waiting for before the next batch is launched
+        self._gather_s = 0.0  # how long to wait for one more of them
+        self._gathered = 0  # how many had come when last looked
+        self._gathered_s = 0.0  # and when that number grew
+        self._gather_began_s = 0.0
+        self._poll: asyncio.Handle | None = None
         self._syncing = False  # in the thread, what was written before
         self._trim = 0  # the segment that goes with the next sync
         self._reserve = log.step // 2  # bytes for time, which may make room again, and not for commands
@@ -215,6 +230,7 @@ class GroupCommit:
             self._recovery.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._recovery
+        self._stop_gathering()
         for timer in self._timers.values():
             timer.cancel()
         self._compaction.stop()
@@ -257,7 +273,11 @@ class GroupCommit:
         if self._policy == "always":
             self._flying = batch
             self._launched_s = time.monotonic()
-            self._disk.submit(partial(self._sync_and_trim, True, batch.trim), self._on_landed)
+            is_small = batch.size <= _MOST_IN_LOOP and not batch.trim and not self._log.needs_sync
+            if is_small and self._speed.is_fast(self._launched_s):
+                self._sync_here()
+            else:
+                self._disk.submit(partial(self._sync_there, batch.trim), self._on_landed)
             return
         for holder in batch.holders:
             holder.release(None)
@@ -266,6 +286,25 @@ class GroupCommit:
             self._sync()
         elif self._policy == "interval":
             self._after("sync", self._interval_s, self._sync)
+
+    def _sync_here(self) -> None:
+        """Sync in the event loop. The thread has nothing to do meanwhile."""
+        error: Exception | None = None
+        try:
+            self._log.sync()
+        except Exception as raised:
+            error = raised
+        now_s = time.monotonic()
+        self._speed.took_in_loop(now_s - self._launched_s, now_s)
+        self._on_landed(error)
+
+    def _sync_there(self, trim: int) -> None:
+        """Sync in the thread."""
+        began_s = time.monotonic()
+        self._log.sync()
+        self._speed.took_in_thread(time.monotonic() - began_s)
+        if trim:
+            self._log.trim(trim)
 
     def _on_landed(self, error: Exception | None) -> None:
         batch, self._flying = self._flying, None
@@ -276,23 +315,54 @@ class GroupCommit:
             return
         if batch.trim:
             self._compaction.trimmed()
-        # Those who are answered now will soon be back with their next commands. To wait for them costs a part of a
-        # sync; a batch without them makes them wait for a whole one.
-        self._expected = len(batch.holders) + len(self._collecting.holders)
-        took_s = time.monotonic() - self._launched_s
-        self._after("gather", min(took_s * _GATHER_PART, _LONGEST_GATHER_SECONDS), self._on_gathered)
+        self._gather(batch)
         for holder in batch.holders:
             holder.release(None)
 
+    # -- gathering -----------------------------------------------------------------------------------------------
+
+    def _gather(self, batch: _Batch) -> None:
+        """`batch` has landed: let the next one wait for those who are answered now.
+
+        They will soon be back with their next commands. To wait for them costs a part of a sync; a batch without them
+        makes them wait for a whole one.
+        """
+        self._expected = len({**self._recent, **batch.holders, **self._collecting.holders})
+        self._recent = batch.holders
+        now_s = time.monotonic()
+        self._gather_s = min((now_s - self._launched_s) * _GATHER_PART, _LONGEST_GATHER_SECONDS)
+        if self._gather_s < _SHORTEST_TIMER_SECONDS:
+            self._gathered = 0
+            self._gathered_s = self._gather_began_s = now_s
+            self._poll = self._loop.call_soon(self._on_poll)
+        else:
+            self._after("gather", self._gather_s, self._on_gathered)
+
+    def _on_poll(self) -> None:
+        """The loop has gone round once: has anybody come?"""
+        now_s = time.monotonic()
+        if len(self._collecting.holders) > self._gathered:
+            self._gathered = len(self._collecting.holders)
+            self._gathered_s = now_s
+        if now_s < min(self._gathered_s + self._gather_s, self._gather_began_s + _LONGEST_GATHER_SECONDS):
+            self._poll = self._loop.call_soon(self._on_poll)
+        else:
+            self._on_gathered()
+
     def _on_gathered(self) -> None:
-        self._expected = 0
+        self._stop_gathering()
         self.end_turn()
 
     def _stop_gathering(self) -> None:
         self._expected = 0
+        if self._poll is not None:
+            self._poll.cancel()
+            self._poll = None
         timer = self._timers.pop("gather", None)
         if timer is not None:
             timer.cancel()
+
+    # -- syncing what nobody waits for ---------------------------------------------------------------------------
 
     def _sync(self) -> None:
         """Sync in the thread what was written; under `os` only what must be."""

@@ -21,22 +21,42 @@ from workq.broker import Broker, Clock
 from workq.commit import GroupCommit, SyncPolicy
 from workq.engine import Engine
 from workq.engine.job import LEASED, READY, SCHEDULED
+from workq.log.diskspeed import DiskSpeed
 from workq.log.filelog import open_files
 from workq.tcp import Connection, HangupWatch
 
 PATIENCE_S = 10.0
 
 
+class FastDisk(DiskSpeed):
+    """Says that the event loop may wait for the disk; remembers how long it did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def is_fast(self, now_s: float) -> bool:
+        return True
+
+    def took_in_loop(self, seconds: float, now_s: float) -> None:
+        self.waits.append(seconds)
+
+
 class SlowFiles(RecordingFiles):
-    """Files whose sync can be made to take as long as the test likes."""
+    """Files whose sync can be made to take as long as the test likes.
+
+    sync_threads  which threads have synced
+    """
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        self.sync_threads: set[threading.Thread] = set()
         self.syncing = threading.Event()
         self.may_sync = threading.Event()
         self.may_sync.set()
 
     def sync(self, fd: int) -> None:
+        self.sync_threads.add(threading.current_thread())
         self.syncing.set()
         assert self.may_sync.wait(PATIENCE_S)
         super().sync(fd)
@@ -90,10 +110,12 @@ class Site:
         self._clients: list[Client] = []
         self._is_running = False
 
-    async def start(self, policy: SyncPolicy = "always", segment_size: int = 65_536) -> None:
+    async def start(
+        self, policy: SyncPolicy = "always", segment_size: int = 65_536, speed: DiskSpeed | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         log = open_files(self.files, segment_size, self.engine.state, lambda done, total: None)
-        self.commit = GroupCommit(self.engine, log, policy, 0.01, loop)
+        self.commit = GroupCommit(self.engine, log, policy, 0.01, loop, speed)
         self.broker = Broker(self.engine, Clock(), loop, self.commit)
         self.hangups = HangupWatch(loop)
         self.server = await loop.create_server(lambda: Connection(self.broker, self.hangups), "127.0.0.1", 0)
@@ -265,6 +287,53 @@ class TestSlowDisk:
             assert await one.ask(*add(new_id())) == "+OK"
 
 
+class TestFastDisk:
+    async def test_it_is_synced_by_the_event_loop(self, site: Site) -> None:
+        speed = FastDisk()
+        await site.start(speed=speed)
+        clients = [await site.connect() for _ in range(3)]
+        site.files.sync_threads.clear()
+        for _ in range(5):
+            for client in clients:
+                client.send(*add(new_id()))
+            assert [await client.line() for client in clients] == ["+OK"] * 3
+        assert site.files.sync_threads == {threading.current_thread()}
+        assert len(speed.waits) >= 5
+
+    async def test_a_reply_leaves_only_after_the_sync(self, site: Site) -> None:
+        await site.start(speed=FastDisk())
+        client = await site.connect()
+        for _ in range(5):
+            site.files.operations.clear()
+            assert await client.ask(*add(new_id())) == "+OK"
+            done = [type(each).__name__ for each in site.files.operations]
+            assert [name for name in done if name != "Resize"] == ["Write", "Sync"]
+
+    @pytest.mark.parametrize("larger", ["payload", "segment", "compaction"])
+    async def test_what_takes_longer_is_left_to_the_thread(self, site: Site, larger: str) -> None:
+        await site.start(speed=FastDisk(), segment_size=20_000 if larger != "payload" else 64 * 2**20)
+        client = await site.connect()
+        assert await client.ask(*add(new_id())) == "+OK"
+        site.files.sync_threads.clear()
+        if larger == "payload":
+            assert await client.ask(f"add {new_id()} mail 1000 60000 300000", "x" * 300_000) == "+OK"
+        else:
+            while site.commit._log.oldest < (1 if larger == "segment" else 2):
+                job_id = new_id()
+                assert await client.ask(*add(job_id)) == "+OK"
+                assert await client.ask(f"delete {job_id}") == "+OK"
+        await site.until(lambda: "workq-log" in [each.name for each in site.files.sync_threads])
+
+    async def test_the_server_finds_out_by_itself(self, site: Site) -> None:
+        speed = DiskSpeed()
+        await site.start(speed=speed)
+        client = await site.connect()
+        async with asyncio.timeout(PATIENCE_S):
+            while threading.current_thread() not in site.files.sync_threads or not speed.is_fast(0):
+                site.files.sync_threads.clear()
+                assert await client.ask(*add(new_id())) == "+OK"
+
+
 class TestFullDisk:
     async def fill(self, site: Site, client: Client) -> list[str]:
         """Add jobs until there is no room; return the ids of those that were taken."""
@@ -324,9 +393,12 @@ class TestFullDisk:
 
 
 class TestBrokenDisk:
+    @pytest.mark.parametrize("speed", [None, FastDisk()], ids=["thread", "loop"])
     @pytest.mark.parametrize("operation", ["sync", "write"])
-    async def test_nothing_is_acknowledged_that_may_be_lost(self, site: Site, operation: str) -> None:
-        await site.start()
+    async def test_nothing_is_acknowledged_that_may_be_lost(
+        self, site: Site, operation: str, speed: DiskSpeed | None
+    ) -> None:
+        await site.start(speed=speed)
         client = await site.connect()
         first, second, third = new_id(), new_id(), new_id()
         assert await client.ask(*add(first)) == "+OK"
@@ -348,8 +420,9 @@ class TestBrokenDisk:
         assert {str(uuid.UUID(bytes=job_id)) for job_id in jobs} == {first, second, third}
         assert [jobs[uuid.UUID(each).bytes].state for each in (first, second, third)] == [LEASED, READY, READY]
 
-    async def test_a_file_whose_sync_failed_is_never_synced_again(self, site: Site) -> None:
-        await site.start()
+    @pytest.mark.parametrize("speed", [None, FastDisk()], ids=["thread", "loop"])
+    async def test_a_file_whose_sync_failed_is_never_synced_again(self, site: Site, speed: DiskSpeed | None) -> None:
+        await site.start(speed=speed)
         client = await site.connect()
         assert await client.ask(*add(new_id())) == "+OK"
         site.files.broken = {"sync"}
