@@ -21,7 +21,13 @@ HOT = [
     *sorted(glob("workq/engine/[a-z]*.py")),
     "workq/protocol/text.py",
     "workq/protocol/server.py",
+    "workq/log/compaction.py",
+    "workq/log/errors.py",
+    "workq/log/filelog.py",
     "workq/log/records.py",
+    "workq/log/replay.py",
+    "workq/log/segments.py",
+    "workq/commit.py",
     "workq/broker.py",
     "workq/tcp.py",
 ]

@@ -84,8 +84,8 @@ class Segment:
             self.header = Header.unpack(files.read(fd, HEADER_SIZE, 0))
         except BadHeader as error:
             self.problem = str(error)
-        except UnknownFormat as error:
-            raise UnknownFormat(f"{self.name} is of {error}") from None
+        except UnknownFormat as newer:
+            raise UnknownFormat(f"{self.name} is of {newer}") from None
         finally:
             files.close(fd)
         if self.header is not None and self.header.number != number:
