@@ -103,14 +103,29 @@ class Level:
 
     def page(self, cursor: int, limit: int) -> list[Job]:
         """The ready jobs from `cursor` on."""
-        if not self.placed and not self.sifted and len(self.fresh) == self.live:  # no need to count
-            fresh = self.fresh
-            return [fresh[at] for at in range(cursor, min(cursor + limit, len(fresh)))]
-        return list(islice(self, cursor, cursor + limit))
+        if self.placed:
+            return list(islice(self, cursor, cursor + limit))
+        if not self.sifted and len(self.fresh) == self.live:  # no need to count
+            return [self.fresh[at] for at in range(cursor, min(cursor + limit, self.live))]
+        page: list[Job] = []
+        for job in chain(self.sifted, self.fresh):
+            if job.state == READY:
+                if cursor > 0:
+                    cursor -= 1
+                else:
+                    page.append(job)
+                    if len(page) == limit:
+                        break
+        return page
+
+    def _fresh_entries(self) -> Iterator[_Entry]:
+        for job in chain(self.sifted, self.fresh):
+            if job.state == READY:
+                yield _entry(job)
 
     def __iter__(self) -> Iterator[Job]:
         """The ready jobs in order, each once."""
-        fresh = (_entry(job) for job in chain(self.sifted, self.fresh) if job.state == READY)
+        fresh = self._fresh_entries()  # not an expression, which mypyc makes a list
         placed = sorted([entry for entry in self.placed if entry[3].state == READY])
         last_seq = -1
         for _, seq, _, job in heapq.merge(fresh, placed):
