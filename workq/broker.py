@@ -7,18 +7,23 @@ a turn is what one read brings, and the event loop is spared a round for the end
 """
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from workq.commands import Command, InspectServer
 from workq.commit import GroupCommit, Holder
 from workq.engine import NEVER_MS, Engine, OnReply, Waiter
 from workq.engine.job import Job
+from workq.engine.queue import Queue
+from workq.figures import MOST_QUEUES, Figures, Histogram, QueueFigures
 from workq.replies import Reply, ServerInfo, Unavailable
 
 # The longest sleep; a deadline further away is approached in steps.
 _LONGEST_SLEEP_MS = 3_600_000
+# One turn in 16 is timed.
+_TIMED_TURNS: Final = 15
 
 
 class Client(Protocol):
@@ -86,6 +91,12 @@ class Broker:
         self._no_clients = asyncio.Event()
         self._no_clients.set()
         self._started_ms = clock.now_ms()
+        self._turns = Histogram()
+        self._turn_number = 0
+        self._turn_began_s = 0.0  # 0 for a turn that is not timed
+        self._counted: dict[type, int] = {}  # commands by kind, without those of the last kind:
+        self._last_kind: type = Command
+        self._last_count = 0
 
     def clients(self) -> list[Client]:
         """The clients that are connected."""
@@ -120,6 +131,10 @@ class Broker:
     def execute(self, command: Command, on_reply: OnReply) -> Reply | Waiter:
         """Execute `command`: see `Engine.execute`. Replies may leave at the end of the turn, not before (`wake`)."""
         now_ms = self._turn_ms or self._begin_turn()
+        kind = type(command)
+        if kind is not self._last_kind:  # commands come in runs, so a run is counted
+            self._end_run(kind)
+        self._last_count += 1
         if isinstance(command, InspectServer):
             self.changed = False
             return ServerInfo(len(self._clients), self._engine.state.evicted_jobs, self._started_ms)
@@ -154,6 +169,23 @@ class Broker:
         """The time of this turn, or now."""
         return self._turn_ms or self._clock.now_ms()
 
+    def figures(self) -> Figures:
+        """What there is and what was done until now. It looks at each queue, and at each client that waits."""
+        self._end_run(self._last_kind)
+        state = self._engine.state
+        lease_waiters, result_waiters = self._engine.waiting()
+        return Figures(
+            queues=_largest_queues(list(state.queues.values())),
+            queue_count=len(state.queues),
+            evicted_jobs=state.evicted_jobs,
+            stored_bytes=state.stored_bytes,
+            lease_waiters=lease_waiters,
+            result_waiters=result_waiters,
+            commands={kind.__name__: count for kind, count in self._counted.items() if count},
+            turns=self._turns,
+            connections=len(self._clients),
+        )
+
     def cancel(self, waiter: Waiter) -> None:
         """Forget the waiter of a client that is gone."""
         if not self._turn_ms:
@@ -174,12 +206,21 @@ class Broker:
         if self._commit is not None:
             await self._commit.close()
 
+    def _end_run(self, kind: type) -> None:
+        """Count the commands of the last kind; the next are of another."""
+        self._counted[self._last_kind] = self._counted.get(self._last_kind, 0) + self._last_count
+        self._last_kind = kind
+        self._last_count = 0
+
     def _begin_turn(self) -> int:
         """Begin a turn that the event loop ends."""
         self._loop.call_soon(self._end_turn)
         return self._start_turn()
 
     def _start_turn(self) -> int:
+        self._turn_number += 1
+        if self._turn_number & _TIMED_TURNS == 0:
+            self._turn_began_s = time.perf_counter()
         now_ms = self._turn_ms = self._clock.now_ms()
         engine = self._engine
         if self._commit is not None:
@@ -202,6 +243,7 @@ class Broker:
         engine.held = True  # until the next turn: `execute` must not let more happen than there is room for
 
     def _end_turn(self) -> None:
+        began_s, self._turn_began_s = self._turn_began_s, 0.0
         self._turn_ms = 0
         if self._commit is None:
             self._engine.events.clear()
@@ -219,6 +261,8 @@ class Broker:
         next_ms = self._engine.next_ms()
         if next_ms < self._timer_ms:
             self._set_timer(next_ms)
+        if began_s:
+            self._turns.observe(time.perf_counter() - began_s)
 
     def _on_writable(self) -> None:
         if not self._turn_ms:
@@ -236,6 +280,21 @@ class Broker:
         self._timer_ms = NEVER_MS
         if not self._turn_ms:
             self._begin_turn()
+
+
+def _largest_queues(queues: list[Queue]) -> list[QueueFigures]:
+    """The queues with the most jobs, and all others as one."""
+    largest = heapq.nlargest(MOST_QUEUES, queues, key=_size) if len(queues) > MOST_QUEUES else queues
+    figures = [QueueFigures(queue.name.decode(), list(queue.counts)) for queue in largest]
+    if len(queues) > MOST_QUEUES:
+        told = set(largest)
+        others = [queue.counts for queue in queues if queue not in told]
+        figures.append(QueueFigures(None, [sum(counts) for counts in zip(*others, strict=True)]))
+    return figures
+
+
+def _size(queue: Queue) -> int:
+    return sum(queue.counts)
 
 
 def _nobody_listens(finished: list[Job]) -> None:

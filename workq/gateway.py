@@ -12,6 +12,7 @@ from typing import Final
 from workq.broker import Broker
 from workq.commands import Command
 from workq.engine import Waiter
+from workq.figures import Figures
 from workq.replies import Reply, Unavailable
 from workq.values import JobSpec
 
@@ -136,6 +137,10 @@ class Gateway:
     def waiting(self) -> int:
         """How many commands wait."""
         return len(self._waiting)
+
+    def figures(self) -> Figures:
+        """What the broker counts."""
+        return self._broker.figures()
 
     def trouble(self) -> str | None:
         """Why commands that change something are refused at the moment, if they are."""

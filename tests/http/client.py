@@ -2,7 +2,8 @@
 
 import http.client
 import json as json_module
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import attrs
@@ -35,9 +36,14 @@ class HttpClient:
     """A keep-alive connection to one of the HTTP listeners of `server`; "" is that of our own API."""
 
     def __init__(self, server: ServerProcess, door: str = "", prefix: str = "") -> None:
+        self._server, self._door = server, door
         self.address = server.http_addresses[door]
         self.prefix = prefix
         self._connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE_S)
+
+    def another(self) -> "HttpClient":
+        """A second connection to the same listener."""
+        return HttpClient(self._server, self._door, self.prefix)
 
     def __enter__(self) -> Self:
         return self
@@ -78,3 +84,10 @@ class HttpClient:
 
     def delete(self, path: str, **headers: str) -> Answer:
         return self.ask("DELETE", path, **headers)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Ask again and again, until what the server does by itself has happened."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up, "it did not happen"

@@ -125,6 +125,11 @@ class Engine:
         if isinstance(waiter, RunWaiter) and waiter.job.state != LEASED:
             self._remove(waiter.job)
 
+    def waiting(self) -> tuple[int, int]:
+        """How many wait for a job, and how many for a result."""
+        leasers = {waiter for queue in self.state.queues.values() for waiter in queue.leasers}
+        return len(leasers), sum([len(watchers) for watchers in self._watchers.values()])
+
     def tick(self, now_ms: int, job_steps: int = TICK_STEPS) -> None:
         """Let what is due by `now_ms` happen, up to a bounded amount of work: `next_ms()` tells whether it was all.
 

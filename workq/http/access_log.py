@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web import BaseRequest, StreamResponse
 
-from workq.http.application import REQUEST_ID
+from workq.http.application import BEGAN_S, REQUEST_ID
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -36,7 +37,8 @@ class _Line(msgspec.Struct):
     duration_ms: float
 
 
-def _line(request: BaseRequest, response: StreamResponse, duration_s: float) -> _Line:
+def _line(request: BaseRequest, response: StreamResponse) -> _Line:
+    now_s = time.perf_counter()  # aiohttp's own measure is that of its loop, and so coarse
     return _Line(
         datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         request.get(REQUEST_ID, "-"),
@@ -45,18 +47,18 @@ def _line(request: BaseRequest, response: StreamResponse, duration_s: float) -> 
         request.raw_path,
         response.status,
         response.body_length,
-        round(duration_s * 1000, 3),
+        round((now_s - request.get(BEGAN_S, now_s)) * 1000, 3),
     )
 
 
 class _JsonWriter(AbstractAccessLogger):
-    def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
-        self.logger.info("%s", _encode(_line(request, response, time)).decode())
+    def log(self, request: BaseRequest, response: StreamResponse, duration_s: float) -> None:
+        self.logger.info("%s", _encode(_line(request, response)).decode())
 
 
 class _TextWriter(AbstractAccessLogger):
-    def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
-        line = _line(request, response, time)
+    def log(self, request: BaseRequest, response: StreamResponse, duration_s: float) -> None:
+        line = _line(request, response)
         self.logger.info(
             "%s %s %s %s %s %d %d %.3f ms",
             line.time,

@@ -29,6 +29,8 @@ BODY_SECONDS: Final = 60.0
 _RETRY_AFTER: Final = {"Retry-After": "1"}
 # Where `request` has its id.
 REQUEST_ID: Final = "workq-request-id"
+# And when it began, by `time.perf_counter`.
+BEGAN_S: Final = "workq-began-s"
 
 logger = logging.getLogger("workq.http")
 

@@ -7,16 +7,19 @@ gets a line.
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from workq.http.access_log import AccessLog
-from workq.http.application import REQUEST_ID, Handler
+from workq.http.application import BEGAN_S, REQUEST_ID, Handler
 from workq.settings import Address
+
+OnAnswered: TypeAlias = Callable[[web.Request, int, float], None]
 
 _BACKLOG: Final = 4096
 # Longer ids of requests are replaced by one of ours; so are those that could harm a log.
@@ -36,9 +39,10 @@ class HttpServer:
 
     idle_timeout_s  how long a connection may take to send the (next) head
     access_log      where a line about each request goes; None for nowhere
+    on_answered     called with each request, the status of its answer (0 when the client hung up) and its seconds
     """
 
-    def __init__(self, idle_timeout_s: float, access_log: AccessLog | None) -> None:
+    def __init__(self, idle_timeout_s: float, access_log: AccessLog | None, on_answered: OnAnswered) -> None:
         self._options: dict[str, Any] = {
             "keepalive_timeout": idle_timeout_s,
             "handler_cancellation": True,  # the command of a client that hung up is cancelled
@@ -47,6 +51,7 @@ class HttpServer:
         }
         if access_log is not None:
             self._options |= {"access_log": access_log.logger, "access_log_class": access_log.writer}
+        self._on_answered = on_answered
         self._runners: list[web.AppRunner] = []
         self._ids = count(1)
         self._id_prefix = os.urandom(4).hex()
@@ -81,8 +86,15 @@ class HttpServer:
         if request_id is None or not _is_harmless(request_id):
             request_id = f"{self._id_prefix}-{next(self._ids)}"
         request[REQUEST_ID] = request_id
-        response = await handler(request)
+        began_s = request[BEGAN_S] = time.perf_counter()
+        try:
+            response = await handler(request)
+        except asyncio.CancelledError:
+            self._on_answered(request, 0, time.perf_counter() - began_s)
+            raise
+        self._on_answered(request, response.status, time.perf_counter() - began_s)
         response.headers[_ID_HEADER] = request_id
+        response.headers["Server"] = "workq"
         return response
 
 

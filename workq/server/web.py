@@ -17,6 +17,7 @@ from workq.http.application import application
 from workq.http.fireworq import FireworqDoor
 from workq.http.hq import HqDoor
 from workq.http.messages import MessagesDoor
+from workq.http.metrics import Metrics
 from workq.http.problem import problem
 from workq.http.server import Door, HttpServer
 from workq.server.config import Settings
@@ -27,7 +28,10 @@ _OFF_HINT: Final = "; {flag} HOST:PORT takes another address, {flag} off none"
 
 
 class Web:
-    """The HTTP side of a server."""
+    """The HTTP side of a server.
+
+    metrics  to which other rooms may add theirs
+    """
 
     def __init__(self, settings: Settings, gateway: Gateway) -> None:
         """Raises `StartError` when the access log cannot be written, or the archive not be read."""
@@ -41,7 +45,8 @@ class Web:
             raise StartError(str(error)) from None
         self._settings = settings
         self._gateway = gateway
-        self._server = HttpServer(settings.http_idle_timeout, access_log)
+        self.metrics = Metrics(gateway, lambda: self._server.connections())
+        self._server = HttpServer(settings.http_idle_timeout, access_log, self.metrics.requests.count)
         self._doors: Mapping[str, Door] = {
             "hq": HqDoor(gateway, settings.hq),
             "fireworq": FireworqDoor(gateway, settings.fireworq),
@@ -50,6 +55,7 @@ class Web:
 
     async def start(self, drain_s: float) -> list[str]:
         """Listen; return the URLs, those of a door with its name. Raises `StartError`: `stop` then ends the rest."""
+        self.metrics.start()
         settings = self._settings
         self.archive.start()
         places = [("http", settings.http, self._own_application())]
@@ -65,6 +71,7 @@ class Web:
 
     async def stop(self) -> None:
         """Stop listening, and let requests be answered for a bounded time. The gateway should be shut down before."""
+        self.metrics.stop()
         await self._server.stop()
         await self.archive.stop()
 
@@ -82,6 +89,7 @@ class Web:
         own = application(problem)
         native.add_routes(own, self._gateway)
         health.add_routes(own, self._gateway)
+        self.metrics.add_routes(own)
         for name, door in self._doors.items():
             own.add_subapp(f"/{name}", door.application())
         return own
