@@ -55,7 +55,7 @@ class TestLife:
         job_id = answer.json["id"]
         assert answer.headers["Location"] == f"/v1/jobs/{job_id}"
         assert worker.post(f"/v1/queues/{queue}/lease").json == {
-            "jobs": [{"id": job_id, "queue": queue, "ttr_ms": 5000, "payload": "hello"}]
+            "jobs": [{"id": job_id, "queue": queue, "ttr_ms": 5000, "attempt": 1, "payload": "hello"}]
         }
         assert http.get(f"/v1/jobs/{job_id}/result").status == 204
         http.send("GET", f"/v1/jobs/{job_id}/result?wait_ms=60000")
@@ -117,6 +117,12 @@ class TestAdd:
         job_id = add(http, queue)
         assert refused(http, "POST", "/v1/jobs", 409, {"queue": queue, "id": job_id}) == "Duplicate job"
         assert refused(http, "POST", "/v1/run", 409, {"queue": queue, "id": job_id}) == "Duplicate job"
+
+    def test_a_delay(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue, delay_ms=3_600_000)
+        assert [job["id"] for job in http.get(f"/v1/queues/{queue}/jobs?state=scheduled").json["jobs"]] == [job_id]
+        both = {"queue": queue, "delay_ms": 1, "run_at": "2999-01-01T00:00:00Z"}
+        assert bad(http, both) == "run_at and delay_ms are both given, one is allowed"
 
     def test_a_time_that_is_over(self, http: HttpClient, queue: str) -> None:
         text = bad(http, {"queue": queue, "run_at": "1970-01-01T00:00:00Z"})
@@ -238,6 +244,42 @@ class TestFinish:
         assert http.post(f"/v1/jobs/{job_id}/fail").status == 204
         assert http.get(f"/v1/jobs/{job_id}").json["state"] == "failed"
 
+    def test_once_and_for_all(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue, max_fails=10)
+        assert http.post(f"/v1/jobs/{job_id}/fail", {"result": "no", "final": True}).status == 204
+        job = http.get(f"/v1/jobs/{job_id}").json
+        assert (job["state"], job["result"]) == ("failed", "no")
+
+    def test_a_late_worker_is_fenced_off(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue)
+        assert http.post(f"/v1/queues/{queue}/lease").json["jobs"][0]["attempt"] == 1
+        assert http.post(f"/v1/jobs/{job_id}/release?attempt=1").status == 204
+        assert http.post(f"/v1/queues/{queue}/lease").json["jobs"][0]["attempt"] == 2
+        for verb in ("complete", "fail", "touch", "release"):
+            text = refused(http, "POST", f"/v1/jobs/{job_id}/{verb}", 409, {"attempt": 1})
+            assert text.startswith("Lease expired")
+        assert http.post(f"/v1/jobs/{job_id}/touch", {"attempt": 2}).status == 204
+        assert http.post(f"/v1/jobs/{job_id}/complete", {"attempt": 2}).status == 204
+
+    def test_released_for_later(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue)
+        http.post(f"/v1/queues/{queue}/lease")
+        assert http.post(f"/v1/jobs/{job_id}/release", {"delay_ms": 3_600_000}).status == 204
+        assert http.post(f"/v1/queues/{queue}/lease").json == {"jobs": []}
+        assert [job["id"] for job in http.get(f"/v1/queues/{queue}/jobs?state=scheduled").json["jobs"]] == [job_id]
+
+    def test_a_job_that_nobody_holds_cannot_be_touched_or_released(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue)
+        for verb in ("touch", "release"):
+            assert refused(http, "POST", f"/v1/jobs/{job_id}/{verb}", 409).startswith("Not leased")
+
+    def test_a_fail_may_rest_before_its_retry(self, http: HttpClient, queue: str) -> None:
+        options = {"retry_delay_ms": 3_600_000, "retry_backoff": 2.5, "retry_max_delay_ms": 7_200_000}
+        job_id = add(http, queue, max_fails=5, **options)
+        http.post(f"/v1/queues/{queue}/lease")
+        assert http.post(f"/v1/jobs/{job_id}/fail").status == 204
+        assert [job["id"] for job in http.get(f"/v1/queues/{queue}/jobs?state=scheduled").json["jobs"]] == [job_id]
+
 
 class TestLists:
     def test_queues_in_pages(self, http: HttpClient, queue: str) -> None:
@@ -324,6 +366,9 @@ class TestBadRequests:
             ("priority", 2**31, "2147483648"),
             ("max_attempts", 256, "256"),
             ("max_fails", -1, "-1"),
+            ("retry_backoff", 0.5, "0.5"),
+            ("retry_delay_ms", -1, "-1"),
+            ("delay_ms", "soon", "soon"),
             ("run_at", "2030-01-01", "2030-01-01"),
             ("run_at", "2030-01-01T00:00:00", "2030-01-01T00:00:00"),
             ("run_at", 5, "5"),
@@ -386,11 +431,13 @@ class TestBadRequests:
     @pytest.mark.parametrize("job_id", ["x", "%00", NOBODY[:-1], NOBODY + "0", NOBODY.replace("-", ""), "%F0%9F%98%80"])
     def test_a_bad_id(self, http: HttpClient, job_id: str) -> None:
         paths = [("GET", ""), ("DELETE", ""), ("GET", "/result"), ("POST", "/complete"), ("POST", "/fail")]
+        paths += [("POST", "/touch"), ("POST", "/release")]
         for method, path in paths:
             assert refused(http, method, f"/v1/jobs/{job_id}{path}", 400).startswith("Invalid ID: ")
 
     def test_an_unknown_id(self, http: HttpClient) -> None:
         paths = [("GET", ""), ("DELETE", ""), ("GET", "/result"), ("POST", "/complete"), ("POST", "/fail")]
+        paths += [("POST", "/touch"), ("POST", "/release")]
         for method, path in paths:
             assert refused(http, method, f"/v1/jobs/{NOBODY}{path}", 404) == f"There is no job {NOBODY}"
 

@@ -18,7 +18,7 @@ RAW: Final = "application/octet-stream"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # In the order of the numbers of `JobInfo.state`.
 _STATES: Final[tuple[s.JobState, ...]] = ("new", "completed", "failed", "pending", "leased")
-_STATUS: Final = {r.DUPLICATE_JOB: 409, r.DUPLICATE_RESULT: 409}
+_STATUS: Final = dict.fromkeys((r.DUPLICATE_JOB, r.DUPLICATE_RESULT, r.LEASE_EXPIRED, r.NOT_LEASED), 409)
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -59,8 +59,10 @@ def moment(time_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=time_ms)
 
 
-def text_or_bytes(data: bytes) -> tuple[str | UnsetType, bytes | UnsetType]:
-    """`data` as the two fields in which it may be: one is set."""
+def text_or_bytes(data: bytes | None) -> tuple[str | UnsetType, bytes | UnsetType]:
+    """`data` as the two fields in which it may be: one is set, or none without data."""
+    if data is None:
+        return UNSET, UNSET
     try:
         return data.decode(), UNSET
     except UnicodeDecodeError:
@@ -69,12 +71,19 @@ def text_or_bytes(data: bytes) -> tuple[str | UnsetType, bytes | UnsetType]:
 
 def leased_job(reply: r.LeasedJob) -> s.LeasedJob:
     """A job for a worker."""
-    return s.LeasedJob(id_text(reply.job_id), reply.name.decode(), reply.ttr_ms, *text_or_bytes(reply.payload))
+    return s.LeasedJob(
+        id_text(reply.job_id), reply.name.decode(), reply.ttr_ms, reply.attempt, *text_or_bytes(reply.payload)
+    )
 
 
 def raw_leased_job(reply: r.LeasedJob) -> web.Response:
     """The payload alone, and in headers what goes with it."""
-    headers = {"Workq-Id": id_text(reply.job_id), "Workq-Queue": reply.name.decode(), "Workq-Ttr-Ms": str(reply.ttr_ms)}
+    headers = {
+        "Workq-Id": id_text(reply.job_id),
+        "Workq-Queue": reply.name.decode(),
+        "Workq-Ttr-Ms": str(reply.ttr_ms),
+        "Workq-Attempt": str(reply.attempt),
+    }
     return web.Response(body=reply.payload, content_type=RAW, headers=headers)
 
 
@@ -103,6 +112,7 @@ def job(info: r.JobInfo) -> s.Job:
         moment(info.created_ms),
         moment(info.scheduled_ms) if info.scheduled_ms else None,
         *text_or_bytes(info.payload),
+        *text_or_bytes(info.result),
     )
 
 

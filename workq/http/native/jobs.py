@@ -1,6 +1,7 @@
 """Operations on jobs, for producers and for workers."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from workq.http.native import answers
 from workq.http.native import structs as s
 from workq.http.native.operations import Operation, bytes_of
 from workq.protocol.text import check_id, parse_id
-from workq.values import PAYLOAD_SIZE, RESULT_SIZE, check_name
+from workq.values import PAYLOAD_SIZE, RESULT_SIZE, RetryPolicy, check_name
 
 
 def operations(gateway: Gateway) -> list[Operation]:
@@ -51,7 +52,7 @@ def operations(gateway: Gateway) -> list[Operation]:
             "POST",
             "/v1/jobs/{id}/complete",
             "Finish a job with success",
-            s.Outcome,
+            s.Success,
             {204: None},
             (c.Complete,),
             jobs.complete,
@@ -61,11 +62,29 @@ def operations(gateway: Gateway) -> list[Operation]:
             "POST",
             "/v1/jobs/{id}/fail",
             "Finish an attempt, or the job, without success",
-            s.Outcome,
+            s.Failure,
             {204: None},
             (c.Fail,),
             jobs.fail,
             raw="result",
+        ),
+        Operation(
+            "POST",
+            "/v1/jobs/{id}/touch",
+            "Start the TTR of a lease again",
+            s.Touched,
+            {204: None},
+            (c.Touch,),
+            jobs.touch,
+        ),
+        Operation(
+            "POST",
+            "/v1/jobs/{id}/release",
+            "Give a leased job back; the attempt stays counted",
+            s.Released,
+            {204: None},
+            (c.Release,),
+            jobs.release,
         ),
         Operation(
             "POST",
@@ -97,14 +116,17 @@ class _Jobs:
     async def add(self, request: web.Request, given: s.NewJob) -> web.Response:
         payload = bytes_of("payload", PAYLOAD_SIZE, given.payload, given.payload_base64)
         spec = job_spec(
-            given.queue.encode(), given.ttr_ms, given.ttl_ms, given.priority, given.max_attempts, given.max_fails
+            given.queue.encode(),
+            given.ttr_ms,
+            given.ttl_ms,
+            given.priority,
+            given.max_attempts,
+            given.max_fails,
+            _retry_policy(given),
         )
         job_id = self._job_id(given.id)
-        command: c.Command
-        if given.run_at is UNSET:
-            command = c.Add(job_id, spec, payload)
-        else:
-            command = c.Schedule(job_id, spec, _unix_ms(given.run_at), payload)
+        run_at_ms = self._run_at_ms(given)
+        command = c.Schedule(job_id, spec, run_at_ms, payload) if run_at_ms else c.Add(job_id, spec, payload)
         answers.expect(r.Ok, await self._gateway.execute(command), "job")
         text = answers.id_text(job_id)
         answer = answers.json(s.Added(text), status=201)
@@ -145,15 +167,23 @@ class _Jobs:
             return answers.done()
         return answers.job_result(request, answers.expect(r.JobResult, reply, what))
 
-    async def complete(self, request: web.Request, given: s.Outcome) -> web.Response:
+    async def complete(self, request: web.Request, given: s.Success) -> web.Response:
         job_id, what = _job(request)
         result = bytes_of("result", RESULT_SIZE, given.result, given.result_base64)
-        return await self._do(c.Complete(job_id, result), what)
+        return await self._do(c.Complete(job_id, result, given.attempt or 0), what)
 
-    async def fail(self, request: web.Request, given: s.Outcome) -> web.Response:
+    async def fail(self, request: web.Request, given: s.Failure) -> web.Response:
         job_id, what = _job(request)
         result = bytes_of("result", RESULT_SIZE, given.result, given.result_base64)
-        return await self._do(c.Fail(job_id, result), what)
+        return await self._do(c.Fail(job_id, result, given.attempt or 0, given.final), what)
+
+    async def touch(self, request: web.Request, given: s.Touched) -> web.Response:
+        job_id, what = _job(request)
+        return await self._do(c.Touch(job_id, given.attempt or 0), what)
+
+    async def release(self, request: web.Request, given: s.Released) -> web.Response:
+        job_id, what = _job(request)
+        return await self._do(c.Release(job_id, given.delay_ms, given.attempt or 0), what)
 
     async def lease_one(self, request: web.Request, given: s.LeaseOne) -> web.Response:
         return await self._lease(request, (queue_name(request),), given.wait_ms)
@@ -162,7 +192,7 @@ class _Jobs:
         return await self._lease(request, tuple([name.encode() for name in given.queues]), given.wait_ms)
 
     async def _lease(self, request: web.Request, names: tuple[bytes, ...], wait_ms: int) -> web.Response:
-        reply = await self._gateway.execute(c.Lease(names, wait_ms))
+        reply = await self._gateway.execute(c.Lease(names, wait_ms, fenced=True))
         if answers.wants_raw(request):
             return answers.raw_leased_job(reply) if isinstance(reply, r.LeasedJob) else answers.done()
         jobs = [] if isinstance(reply, r.TimedOut) else [answers.expect(r.LeasedJob, reply, "job")]
@@ -171,6 +201,14 @@ class _Jobs:
     async def _do(self, command: c.Command, what: str) -> web.Response:
         answers.expect(r.Ok, await self._gateway.execute(command), what)
         return answers.done()
+
+    def _run_at_ms(self, given: s.NewJob) -> int:
+        """When the job is to run, 0 for at once."""
+        if given.run_at is UNSET:
+            return self._gateway.now_ms() + given.delay_ms if given.delay_ms else 0
+        if given.delay_ms:
+            raise HttpError(400, "run_at and delay_ms are both given, one is allowed")
+        return _unix_ms(given.run_at)
 
     def _job_id(self, given: str | UnsetType) -> bytes:
         return self._gateway.new_job_id() if given is UNSET else check_id(parse_id(given.encode()))
@@ -185,6 +223,17 @@ def _job(request: web.Request) -> tuple[bytes, str]:
     """The job that the path names, and how to call it."""
     text: Any = request.match_info["id"]
     return check_id(parse_id(text.encode("utf-8", "replace"))), f"job {text}"
+
+
+@lru_cache
+def _policy(delay_ms: int, backoff: float, max_delay_ms: int) -> RetryPolicy:
+    return RetryPolicy(delay_ms, round(backoff * 1_000), max_delay_ms)
+
+
+def _retry_policy(given: s.NewJob) -> RetryPolicy | None:
+    return (
+        _policy(given.retry_delay_ms, given.retry_backoff, given.retry_max_delay_ms) if given.retry_delay_ms else None
+    )
 
 
 def _unix_ms(moment: datetime) -> int:

@@ -41,6 +41,8 @@ ALLOWED.update(
     result="a text",
     result_base64="a text in base64",
     run_at="a time like 2030-01-01T12:00:00Z",
+    retry_backoff="a number from 1 to 10",
+    final="true or false",
     queues=f"a list of 1 to 64 names of queues, each {_NAME_ALLOWED}",
 )
 
@@ -57,6 +59,22 @@ Priority: TypeAlias = Annotated[int, _number("priority", values.PRIORITY, "highe
 MaxAttempts: TypeAlias = Annotated[int, _number("max_attempts", values.MAX_ATTEMPTS, "leases allowed, 0 for no limit")]
 MaxFails: TypeAlias = Annotated[
     int, _number("max_fails", values.MAX_FAILS, "the fail that is final; 0 and 1 both mean the first")
+]
+RetryDelay: TypeAlias = Annotated[
+    int, _number("retry_delay_ms", values.DELAY, "how long the job waits after its first fail that is not final")
+]
+RetryBackoff: TypeAlias = Annotated[
+    float, Meta(ge=1, le=10, description="what each further fail multiplies that delay with")
+]
+RetryMaxDelay: TypeAlias = Annotated[
+    int, _number("retry_max_delay_ms", values.DELAY, "the longest such delay, 0 for no limit")
+]
+Delay: TypeAlias = Annotated[int, _number("delay_ms", values.DELAY, "not before so much time from now")]
+Attempt: TypeAlias = Annotated[
+    int,
+    _number(
+        "attempt", values.ATTEMPT, "the attempt that speaks, as its lease told; refused unless it still holds the job"
+    ),
 ]
 RunWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for the result")]
 LeaseWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for a job")]
@@ -94,6 +112,10 @@ class NewJob(Request):
     priority: Priority = 0
     max_attempts: MaxAttempts = 0
     max_fails: MaxFails = 0
+    retry_delay_ms: RetryDelay = 0
+    retry_backoff: RetryBackoff = 1
+    retry_max_delay_ms: RetryMaxDelay = 0
+    delay_ms: Delay = 0
     run_at: Annotated[datetime, Meta(tz=True, description="not before this time")] | UnsetType = UNSET
 
 
@@ -111,11 +133,36 @@ class NewForegroundJob(Request):
     max_fails: MaxFails = 0
 
 
-class Outcome(Request):
+class Success(Request):
+    """How a job ended. Give `result` or `result_base64` or neither."""
+
+    result: str | UnsetType = UNSET
+    result_base64: Base64 | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
+
+
+class Failure(Request):
     """How an attempt ended. Give `result` or `result_base64` or neither."""
 
     result: str | UnsetType = UNSET
     result_base64: Base64 | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
+    final: Annotated[bool, Meta(description="whether the job has failed, whatever attempts and fails it has left")] = (
+        False
+    )
+
+
+class Touched(Request):
+    """Whose lease it is."""
+
+    attempt: Attempt | UnsetType = UNSET
+
+
+class Released(Request):
+    """Whose lease it is, and how long the job is to rest."""
+
+    attempt: Attempt | UnsetType = UNSET
+    delay_ms: Delay = 0
 
 
 class WaitForResult(Request):
@@ -165,11 +212,12 @@ class Added(Struct):
 
 
 class LeasedJob(Struct, omit_defaults=True):
-    """A job handed to a worker, who has `ttr_ms` from now to finish it."""
+    """A job handed to a worker, who has `ttr_ms` from now to finish it, and says which `attempt` it is."""
 
     id: str
     queue: str
     ttr_ms: int
+    attempt: int
     payload: str | UnsetType = UNSET
     payload_base64: bytes | UnsetType = UNSET
 
@@ -195,7 +243,7 @@ JobState: TypeAlias = Literal["new", "completed", "failed", "pending", "leased"]
 class Job(Struct):
     """A job as it stands. `pending` is back in its queue after an attempt; `new` has had none.
 
-    `ttl_ms` is 0 for a job of `run`, `scheduled_at` null for one that never had a time.
+    `ttl_ms` is 0 for a job of `run`, `scheduled_at` null for one without a time. A job that has finished has a result.
     """
 
     id: str
@@ -212,6 +260,8 @@ class Job(Struct):
     scheduled_at: datetime | None
     payload: str | UnsetType = UNSET
     payload_base64: bytes | UnsetType = UNSET
+    result: str | UnsetType = UNSET
+    result_base64: bytes | UnsetType = UNSET
 
 
 class Jobs(Struct):
