@@ -22,17 +22,21 @@ class Command(Record):
 
 
 class Add(Command):
-    """Create a job that is ready at once. Replies: `Ok`, `Refused`. `meta` is kept with it for a door."""
+    """Create a job that is ready in `delay_ms`. Replies: `Ok`, `Refused`. `meta` is kept with it for a door.
 
-    __match_args__ = ("job_id", "spec", "payload", "meta")
+    With a delay it is a scheduled job: its TTL begins with its time.
+    """
+
+    __match_args__ = ("job_id", "spec", "payload", "meta", "delay_ms")
     __slots__ = __match_args__
     changes: ClassVar[bool] = True
 
-    def __init__(self, job_id: bytes, spec: JobSpec, payload: bytes, meta: bytes = b"") -> None:
+    def __init__(self, job_id: bytes, spec: JobSpec, payload: bytes, meta: bytes = b"", delay_ms: int = 0) -> None:
         self.job_id = job_id
         self.spec = spec
         self.payload = payload
         self.meta = meta
+        self.delay_ms = delay_ms
 
     def payload_size(self) -> int:
         return len(self.payload) + len(self.meta)

@@ -63,8 +63,11 @@ MAX_FAILS: Final = Range("Max Fails", 0, 255)
 # What a spec can hold; the text protocol allows less (above), as it always has.
 COUNT: Final = Range("Count", 0, 2**32 - 1)
 # 100 years: later than anybody means, and far from the end of a machine word.
-DELAY: Final = Range("delay", 0, 3_155_760_000_000, "ms")
+LONGEST_DELAY_MS: Final = 3_155_760_000_000
+DELAY: Final = Range("delay", 0, LONGEST_DELAY_MS, "ms")
+RETRY_DELAY: Final = Range("retry delay", 0, LONGEST_DELAY_MS, "ms")
 RETRY_BACKOFF: Final = Range("retry backoff", 1_000, 10_000, "thousandths")
+RETRY_MAX_DELAY: Final = Range("retry max delay", 0, LONGEST_DELAY_MS, "ms")
 ATTEMPT: Final = Range("attempt", 1, 2**32 - 1)
 CURSOR: Final = Range("cursor offset", 0, 2**32 - 1)
 LIMIT: Final = Range("limit", 1, 100)
@@ -104,16 +107,16 @@ class RetryPolicy(Record):
 
     def __init__(self, delay_ms: int, backoff_thousandths: int = 1_000, max_delay_ms: int = 0) -> None:
         """Raise `InvalidValue` for the first value out of range."""
-        self.delay_ms = DELAY.check(delay_ms)
+        self.delay_ms = RETRY_DELAY.check(delay_ms)
         self.backoff_thousandths = RETRY_BACKOFF.check(backoff_thousandths)
-        self.max_delay_ms = DELAY.check(max_delay_ms)
+        self.max_delay_ms = RETRY_MAX_DELAY.check(max_delay_ms)
 
     def wait_ms(self, fails: int, job_id: bytes) -> int:
         """How long to wait after the `fails`-th fail of the job.
 
         Up to a twentieth is added, by the id, so that jobs which failed together do not come back together.
         """
-        longest_ms = self.max_delay_ms or DELAY.highest
+        longest_ms = self.max_delay_ms or LONGEST_DELAY_MS
         wait_ms = min(self.delay_ms, longest_ms)
         factor = self.backoff_thousandths / 1_000
         if wait_ms > 0 and (fails - 1) * math.log(factor) < math.log(longest_ms / wait_ms):

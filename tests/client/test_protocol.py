@@ -11,7 +11,7 @@ from workq import commands as c
 from workq import replies as r
 from workq.protocol import server
 from workq.protocol.client import MAX_LINE, Connection, ProtocolError, encode
-from workq.values import MIB, JobSpec
+from workq.values import MIB, JobSpec, RetryPolicy
 
 ID = bytes.fromhex("61a444a0612841c08078cc757d3bd2d8")
 TEXT = b"61a444a0-6128-41c0-8078-cc757d3bd2d8"
@@ -25,6 +25,15 @@ COMMANDS = [
     (
         c.Add(ID, FULL_SPEC, AWKWARD),
         b"add %b ping 1000 60000 20 -priority=-10 -max-attempts=3 -max-fails=2\r\n%b\r\n" % (TEXT, AWKWARD),
+    ),
+    (c.Add(ID, SPEC, b"pong", delay_ms=70), b"add %b ping 1000 60000 4 -delay=70\r\npong\r\n" % TEXT),
+    (
+        c.Add(ID, JobSpec(b"ping", 1000, 60_000, 0, 0, 2, RetryPolicy(70)), b"pong"),
+        b"add %b ping 1000 60000 4 -max-fails=2 -retry-delay=70\r\npong\r\n" % TEXT,
+    ),
+    (
+        c.Add(ID, JobSpec(b"ping", 1000, 60_000, retry=RetryPolicy(70, 2_505, 900)), b"", delay_ms=5),
+        b"add %b ping 1000 60000 0 -retry-delay=70 -retry-backoff=2.505 -retry-max-delay=900 -delay=5\r\n\r\n" % TEXT,
     ),
     (
         c.Schedule(ID, SPEC, 1_893_499_200_000, b"pong"),

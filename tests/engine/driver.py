@@ -79,9 +79,10 @@ class Driver:
         max_attempts: int = 0,
         max_fails: int = 0,
         retry: RetryPolicy | None = None,
+        delay_ms: int = 0,
     ) -> Reply:
         spec = JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails, retry)
-        return self.do(c.Add(job_id(number), spec, b"payload"))
+        return self.do(c.Add(job_id(number), spec, b"payload", delay_ms=delay_ms))
 
     def schedule(
         self, number: int, in_ms: int, name: bytes = b"q", ttr_ms: int = 1000, ttl_ms: int = HOUR_MS, priority: int = 0

@@ -82,8 +82,8 @@ class Model:
     def execute(self, client: int, command: c.Command, chosen: bytes | None = None) -> r.Reply | None:
         """The reply to `command`; None if the client has to wait. `chosen` is the name of the queue leased from."""
         match command:
-            case c.Add(job_id, spec, payload, meta):
-                return self._create(job_id, spec, payload, 0, meta)
+            case c.Add(job_id, spec, payload, meta, delay_ms):
+                return self._create(job_id, spec, payload, self.now_ms + delay_ms if delay_ms else 0, meta)
             case c.PutDocument(key, value):
                 self.documents.pop(key, None)
                 if value:

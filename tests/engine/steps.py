@@ -65,7 +65,7 @@ def _foreground(name: bytes, ttr_ms: int, priority: int) -> JobSpec:
 
 
 steps: st.SearchStrategy[Step] = st.one_of(
-    st.builds(c.Add, ids, background, payloads, metas),
+    st.builds(c.Add, ids, background, payloads, metas, one_of(0, 0, 0, 1, 5, 300)),
     st.builds(c.Schedule, ids, background, run_at, payloads, metas),
     st.builds(c.Run, ids, st.builds(_foreground, names, ttrs, priorities), waits, payloads),
     st.builds(c.Lease, st.lists(names, min_size=1, max_size=4).map(tuple), waits, st.booleans()),

@@ -133,3 +133,29 @@ def test_a_fail_can_be_final_whatever_is_left(driver: Driver) -> None:
     assert call.reply == JobResult(job_id(1), False, b"bad payload")
     assert driver.inspect(1).state == FAILED
     assert driver.inspect(1).fails == 1
+
+
+class TestDelay:
+    """`add` with a delay is like `schedule`, counted from now."""
+
+    def test_the_job_is_ready_when_the_delay_is_over(self, driver: Driver) -> None:
+        driver.add(1, delay_ms=100)
+        assert driver.inspect(1).scheduled_ms == driver.now_ms + 100
+        call = driver.lease(wait_ms=1000)
+        driver.wait(99)
+        assert call.reply is None
+        driver.wait(1)
+        assert call.reply is not None
+
+    def test_the_ttl_begins_with_its_time(self, driver: Driver) -> None:
+        driver.add(1, delay_ms=100, ttl_ms=50)
+        driver.wait(149)
+        assert driver.inspect(1).state == NEW
+        driver.wait(1)
+        assert job_id(1) not in driver.engine.state.jobs
+
+    def test_it_stands_behind_those_that_were_never_scheduled(self, driver: Driver) -> None:
+        driver.add(1, delay_ms=100)
+        driver.wait(100)
+        driver.add(2)
+        assert [driver.leased(), driver.leased()] == [2, 1]

@@ -75,7 +75,7 @@ class Story:
         )
         kind = random.randrange(13)
         if kind < 3:
-            return c.Add(job_id, spec, data, random.choice((b"", b"", b"{}")))
+            return c.Add(job_id, spec, data, random.choice((b"", b"", b"{}")), random.choice((0, 0, 0, 30)))
         if kind == 3:
             return c.Schedule(job_id, spec, self.now_ms + random.choice((-20, 0, 30, 400)), data)
         if kind < 7:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from workq import commands as c
 from workq.protocol import server
 from workq.protocol.server import Decoder, Malformed
-from workq.values import JobSpec
+from workq.values import JobSpec, RetryPolicy
 
 Found: TypeAlias = c.Command | Malformed
 
@@ -63,6 +63,21 @@ FORMS: list[tuple[bytes, c.Command]] = [
         c.Add(JOB_ID, JobSpec(b"ping", 1000, 60000, 7, 0, 2), b"pong"),
     ),
     (b"add %b -ping 1000 60000 4\r\npong\r\n" % ID, c.Add(JOB_ID, JobSpec(b"-ping", 1000, 60000), b"pong")),
+    (b"add %b ping 1000 60000 4 -delay=0\r\npong\r\n" % ID, c.Add(JOB_ID, SPEC, b"pong")),
+    (b"add %b ping 1000 60000 4 -delay=70\r\npong\r\n" % ID, c.Add(JOB_ID, SPEC, b"pong", delay_ms=70)),
+    (b"add %b ping 1000 60000 4 -retry-delay=0\r\npong\r\n" % ID, c.Add(JOB_ID, SPEC, b"pong")),
+    (
+        b"add %b ping 1000 60000 4 -retry-delay=70 -max-fails=9\r\npong\r\n" % ID,
+        c.Add(JOB_ID, JobSpec(b"ping", 1000, 60000, max_fails=9, retry=RetryPolicy(70)), b"pong"),
+    ),
+    (
+        b"add -retry-max-delay=90000 -retry-backoff=02.50 %b ping 1000 60000 4 -retry-delay=70\r\npong\r\n" % ID,
+        c.Add(JOB_ID, JobSpec(b"ping", 1000, 60000, retry=RetryPolicy(70, 2_500, 90_000)), b"pong"),
+    ),
+    (
+        b"schedule %b ping 1000 60000 2030-01-01T12:00:00Z 4 -retry-delay=70 -retry-backoff=10\r\npong\r\n" % ID,
+        c.Schedule(JOB_ID, JobSpec(b"ping", 1000, 60000, retry=RetryPolicy(70, 10_000)), 1_893_499_200_000, b"pong"),
+    ),
     (
         b"schedule %b ping 1000 60000 2030-01-01T12:00:00Z 4 -priority=1\r\npong\r\n" % ID,
         c.Schedule(JOB_ID, JobSpec(b"ping", 1000, 60000, 1), 1_893_499_200_000, b"pong"),
@@ -251,8 +266,29 @@ VALUES: dict[str, tuple[list[bytes], list[bytes]]] = {
         ],
     ),
     "Invalid delay": (
-        [b"release %b -delay=%b\n" % (ID, delay) for delay in (b"0", b"3155760000000")],
-        [b"release %b -delay=%b\n" % (ID, bad) for bad in (b"3155760000001", b"-1", b"+1", *NOT_NUMBERS)],
+        [b"release %b -delay=%b\n" % (ID, delay) for delay in (b"0", b"3155760000000")]
+        + [_add(flag=b"-delay=0"), _add(flag=b"-delay=3155760000000")],
+        [b"release %b -delay=%b\n" % (ID, bad) for bad in (b"3155760000001", b"-1", b"+1", *NOT_NUMBERS)]
+        + [_add(flag=b"-delay=3155760000001"), _add(flag=b"-delay=x")],
+    ),
+    "Invalid retry delay": (
+        [_add(flag=b"-retry-delay=" + delay) for delay in (b"0", b"3155760000000")],
+        [_add(flag=b"-retry-delay=" + bad) for bad in (b"3155760000001", b"-1", b"+1", *NOT_NUMBERS)],
+    ),
+    "Invalid retry backoff": (
+        [
+            _add(flag=b"-retry-delay=1 -retry-backoff=" + factor)
+            for factor in (b"1", b"1.0", b"1.000", b"1.5", b"9.999", b"10", b"10.000", b"01")
+        ],
+        [
+            _add(flag=b"-retry-delay=1 -retry-backoff=" + bad)
+            for bad in (b"0", b"0.999", b"10.001", b"11", b"1.0000", b"1.", b".5", b"1,5", b"-2", b"+2", b"1e0", b"nan")
+        ]
+        + [_add(flag=b"-retry-backoff=x")],
+    ),
+    "Invalid retry max delay": (
+        [_add(flag=b"-retry-delay=1 -retry-max-delay=" + delay) for delay in (b"0", b"3155760000000")],
+        [_add(flag=b"-retry-delay=1 -retry-max-delay=" + bad) for bad in (b"3155760000001", b"-1", *NOT_NUMBERS)],
     ),
     "Invalid cursor offset": (
         [b"inspect queues 0 1\n", b"inspect queues 4294967295 1\n", b"inspect jobs a 4294967295 1\n"],
@@ -358,6 +394,12 @@ def test_wrong_numbers_of_arguments(line: bytes) -> None:
         (b"--priority=1", "Invalid command flags"),
         (b"-Priority=1", "Invalid command flags"),
         (b"-priority=1 -max-fails=1 -max-attempts=1 -colour=red", "Invalid command args"),
+        (
+            b"-priority=1 -max-fails=1 -max-attempts=1 -retry-delay=1 -retry-backoff=1 -retry-max-delay=1 -delay=1",
+            "Add",
+        ),
+        (b"-retry-backoff=2", "Invalid command flags"),
+        (b"-retry-max-delay=2", "Invalid command flags"),
         (b"-priority=1=2", "Add"),
         (b"-priority", "Invalid command args"),
     ],
@@ -399,6 +441,12 @@ ORDER_OF_CHECKS = [
     (b"schedule %b / 0 z now 0 -max-attempts=a\n\n" % NIL, "Invalid TTL"),
     (b"schedule %b / 0 0 now 0 -max-attempts=a\n\n" % NIL, "Invalid Time"),
     (b"schedule %b / 0 0 2001-01-01T00:00:00Z 0 -max-attempts=a\n\n" % NIL, "Invalid Max Attempts"),
+    (b"add %b / 0 0 0 -max-attempts=a -delay=x\n\n" % NIL, "Invalid delay"),
+    (b"add %b / 0 0 0 -retry-delay=x -priority=c\n\n" % NIL, "Invalid Priority"),
+    (b"add %b / 0 0 0 -retry-delay=x -retry-backoff=x -retry-max-delay=x\n\n" % NIL, "Invalid retry delay"),
+    (b"add %b / 0 0 0 -retry-backoff=x -retry-max-delay=x\n\n" % NIL, "Invalid retry backoff"),
+    (b"add %b / 0 0 0 -retry-max-delay=x\n\n" % NIL, "Invalid retry max delay"),
+    (b"add %b / 0 0 0 -retry-max-delay=1\n\n" % NIL, "Invalid command flags"),
     (b"run x / y z 0 -priority=c\n\n", "Invalid ID"),
     (b"run %b / y z 0 -priority=c\n\n" % NIL, "Invalid TTR"),
     (b"run %b / 0 z 0 -priority=c\n\n" % NIL, "Invalid Priority"),

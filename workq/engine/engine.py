@@ -174,7 +174,8 @@ class Engine:
     def _add(self, command: c.Add, now_ms: int) -> Reply:
         if command.job_id in self.state.jobs:
             return DUPLICATE_JOB
-        job = self._create(command.job_id, command.spec, command.payload, now_ms, 0, command.meta)
+        run_at_ms = now_ms + command.delay_ms if command.delay_ms else 0
+        job = self._create(command.job_id, command.spec, command.payload, now_ms, run_at_ms, command.meta)
         if job.queue.leasers:
             self._offer(job.queue, now_ms)
         return OK

@@ -41,13 +41,21 @@ def _flags(spec: JobSpec) -> bytes:
         flags += b" -max-attempts=%d" % spec.max_attempts
     if spec.max_fails:
         flags += b" -max-fails=%d" % spec.max_fails
+    retry = spec.retry
+    if retry is not None:
+        flags += b" -retry-delay=%d" % retry.delay_ms
+        if retry.backoff_thousandths != 1000:
+            flags += f" -retry-backoff={retry.backoff_thousandths / 1000:g}".encode()
+        if retry.max_delay_ms:
+            flags += b" -retry-max-delay=%d" % retry.max_delay_ms
     return flags
 
 
 def _add(command: c.Add) -> bytes:
     spec = command.spec
     payload = command.payload
-    words = (format_id(command.job_id), spec.name, spec.ttr_ms, spec.ttl_ms, len(payload), _flags(spec), payload)
+    flags = _flags(spec) + _delay(command.delay_ms)
+    words = (format_id(command.job_id), spec.name, spec.ttr_ms, spec.ttl_ms, len(payload), flags, payload)
     return b"add %b %b %d %d %d%b\r\n%b\r\n" % words
 
 
@@ -104,8 +112,11 @@ def _touch(command: c.Touch) -> bytes:
 
 
 def _release(command: c.Release) -> bytes:
-    delay = b" -delay=%d" % command.delay_ms if command.delay_ms else b""
-    return b"release %b%b%b\r\n" % (format_id(command.job_id), delay, _attempt(command.attempt))
+    return b"release %b%b%b\r\n" % (format_id(command.job_id), _delay(command.delay_ms), _attempt(command.attempt))
+
+
+def _delay(delay_ms: int) -> bytes:
+    return b" -delay=%d" % delay_ms if delay_ms else b""
 
 
 def _attempt(attempt: int) -> bytes:

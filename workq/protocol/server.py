@@ -27,12 +27,16 @@ from workq.values import (
     PAYLOAD_SIZE,
     PRIORITY,
     RESULT_SIZE,
+    RETRY_BACKOFF,
+    RETRY_DELAY,
+    RETRY_MAX_DELAY,
     TTL,
     TTR,
     WAIT_TIMEOUT,
     InvalidValue,
     JobSpec,
     Range,
+    RetryPolicy,
     check_name,
 )
 
@@ -66,11 +70,12 @@ class _Known:
     text     what follows the id, or the whole line of a lease; with the line end
     command  what the line of a lease means
     spec     what the line of an `add` means
+    delay_ms what it says, 0 for nothing
     attempt  what the line of a `complete` says, 0 for nothing
     size     the bytes of payload or result that it announces
     """
 
-    __slots__ = ("text", "command", "spec", "attempt", "size")
+    __slots__ = ("text", "command", "spec", "delay_ms", "attempt", "size")
 
     def __init__(
         self,
@@ -78,12 +83,14 @@ class _Known:
         *,
         command: c.Lease | None = None,
         spec: JobSpec | None = None,
+        delay_ms: int = 0,
         attempt: int = 0,
         size: int = 0,
     ) -> None:
         self.text = text
         self.command = command
         self.spec = spec
+        self.delay_ms = delay_ms
         self.attempt = attempt
         self.size = size
 
@@ -231,7 +238,7 @@ class Decoder:
             if spec is None:
                 found.append(c.Complete(job_id, data[start:end], known.attempt))
             else:
-                found.append(c.Add(job_id, spec, data[start:end]))
+                found.append(c.Add(job_id, spec, data[start:end], b"", known.delay_ms))
             pos = after
         self._pos = pos
 
@@ -289,7 +296,8 @@ class Decoder:
         line = body.line
         if isinstance(command, c.Add):
             if line[4:40] == body.args[0]:
-                _remember(_adds, _Known(line[40:] + b"\n", spec=command.spec, size=body.size))
+                text = line[40:] + b"\n"
+                _remember(_adds, _Known(text, spec=command.spec, delay_ms=command.delay_ms, size=body.size))
         elif isinstance(command, c.Complete) and line[9:45] == body.args[0]:
             _remember(_completes, _Known(line[45:] + b"\n", attempt=command.attempt, size=body.size))
         return command
@@ -324,6 +332,7 @@ _leases: _Memory = {}
 _DIGITS: Final = re.compile(rb"[0-9]+")
 _SIZE: Final = re.compile(rb"\+?[0-9]+")
 _SIGNED: Final = re.compile(rb"[+\-]?[0-9]+")
+_BACKOFF: Final = re.compile(rb"[0-9]{1,2}(\.[0-9]{1,3})?")
 _LONGEST_NUMBER: Final = 20  # digits of 2**64
 _HTTP: Final = re.compile(rb"[A-Z]+ .* HTTP/[0-9.]+")
 
@@ -496,7 +505,8 @@ def _add(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     job_id = parse_id(args[0])
     ttr_ms = _number(TTR, args[2])
     ttl_ms = _number(TTL, args[3])
-    return c.Add(job_id, _background_spec(job_id, args[1], ttr_ms, ttl_ms, flags), payload)
+    delay_ms = _flag(flags, b"delay", DELAY)
+    return c.Add(job_id, _background_spec(job_id, args[1], ttr_ms, ttl_ms, flags), payload, delay_ms=delay_ms)
 
 
 def _schedule(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -512,8 +522,35 @@ def _background_spec(job_id: bytes, name: bytes, ttr_ms: int, ttl_ms: int, flags
     max_attempts = _flag(flags, b"max-attempts", MAX_ATTEMPTS)
     max_fails = _flag(flags, b"max-fails", MAX_FAILS)
     priority = _flag(flags, b"priority", PRIORITY, _SIGNED)
+    retry = _retry_policy(flags)
     check_id(job_id)
-    return JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails)
+    return JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails, retry)
+
+
+def _retry_policy(flags: _Flags) -> RetryPolicy | None:
+    delay_ms = _flag(flags, b"retry-delay", RETRY_DELAY)
+    backoff_thousandths = _backoff(flags)
+    max_delay_ms = _flag(flags, b"retry-max-delay", RETRY_MAX_DELAY)
+    if b"retry-delay" not in flags:
+        for flag in (b"retry-backoff", b"retry-max-delay"):
+            if flag in flags:
+                raise InvalidValue(
+                    f"Invalid command flags: {shown_bytes(b'-' + flag)} is nothing without -retry-delay="
+                )
+    return RetryPolicy(delay_ms, backoff_thousandths, max_delay_ms) if delay_ms else None
+
+
+def _backoff(flags: _Flags) -> int:
+    """The factor of the flag in thousandths."""
+    text = flags.get(b"retry-backoff", b"1")
+    if _BACKOFF.fullmatch(text) is not None:
+        whole, _, fraction = text.partition(b".")
+        thousandths = int(whole) * 1000 + int((fraction + b"000")[:3])
+        if RETRY_BACKOFF.lowest <= thousandths <= RETRY_BACKOFF.highest:
+            return thousandths
+    raise InvalidValue(
+        f"Invalid retry backoff: {shown_bytes(text)} is not a number from 1 to 10 with three decimals at most"
+    )
 
 
 def _run(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -594,11 +631,14 @@ def _page(args: _Args) -> tuple[int, int]:
     return CURSOR.check(_number(CURSOR, args[-2])), LIMIT.check(_number(LIMIT, args[-1]))
 
 
-_JOB_FLAGS: Final = (b"priority", b"max-attempts", b"max-fails")
+_JOB_FLAGS: Final = (
+    *(b"priority", b"max-attempts", b"max-fails"),
+    *(b"retry-delay", b"retry-backoff", b"retry-max-delay"),
+)
 _SHAPES: Final[dict[bytes, _Shape]] = {
     shape.name.encode(): shape
     for shape in (
-        _Shape("add", "<id> <name> <ttr> <ttl> <payload-size>", _add, PAYLOAD_SIZE, _JOB_FLAGS, 3),
+        _Shape("add", "<id> <name> <ttr> <ttl> <payload-size>", _add, PAYLOAD_SIZE, (*_JOB_FLAGS, b"delay"), 3),
         _Shape("schedule", "<id> <name> <ttr> <ttl> <time> <payload-size>", _schedule, PAYLOAD_SIZE, _JOB_FLAGS, 3),
         _Shape("run", "<id> <name> <ttr> <wait-timeout> <payload-size>", _run, PAYLOAD_SIZE, (b"priority",), 1),
         _Shape("lease", "<name>... <wait-timeout>", _lease, switches=(b"attempt",)),
