@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from workq.build import is_compiled
+from workq.dispatch.addresses import Rule
 from workq.server.config import ROWS, Settings, load_settings
 from workq.settings import Address, ConfigError, Row
 from workq.version import VERSION
@@ -35,6 +36,17 @@ EXAMPLES: dict[str, list[tuple[str, Any]]] = {
     "fireworq_listen": [("off", None), ("0.0.0.0:8080", Address("0.0.0.0", 8080)), ("[::]:1", Address("::", 1))],
     "messages_listen": [("off", None), ("0.0.0.0:9999", Address("0.0.0.0", 9999)), ("[::]:1", Address("::", 1))],
     "http_idle_timeout": [("0.1", 0.1), ("75", 75.0), ("86400", 86_400.0)],
+    "dispatch_allow": [
+        ("10.0.0.0/8", (Rule.parse("10.0.0.0/8"),)),
+        ("hooks.example.com", (Rule.parse("hooks.example.com"),)),
+        ("::1", (Rule.parse("::1"),)),
+    ],
+    "dispatch_deny": [
+        ("*.example.com", (Rule.parse("*.example.com"),)),
+        ("127.0.0.1", (Rule.parse("127.0.0.1"),)),
+        ("fe80::/10", (Rule.parse("fe80::/10"),)),
+    ],
+    "dispatch_shutdown_timeout": [("0", 0.0), ("10", 10.0), ("86400", 86_400.0)],
     "access_log": [("text", "text"), ("json", "json"), ("off", "off")],
     "access_log_file": [("a", Path("a")), ("/var/log/b", Path("/var/log/b")), ("c d", Path("c d"))],
 }
@@ -78,6 +90,7 @@ def test_without_anything_given_our_http_api_listens_on_loopback_port_9923_and_n
     assert settings.http == Address("127.0.0.1", 9923)
     assert (settings.hq_listen, settings.fireworq_listen, settings.messages_listen) == (None, None, None)
     assert (settings.access_log, settings.access_log_file, settings.http_idle_timeout) == ("off", None, 75.0)
+    assert (settings.dispatch_allow, settings.dispatch_deny, settings.dispatch_shutdown_timeout) == ((), (), 10.0)
     assert settings.listens_on_http
     assert not load_settings(["--http", "off"], {}).listens_on_http
     assert load_settings(["--http", "off", "--hq-listen", "localhost:1"], {}).listens_on_http
@@ -197,6 +210,12 @@ class TestErrors:
             ("http", "9923", "off or HOST:PORT, such as 127.0.0.1:9923 or [::1]:9923"),
             ("hq_listen", "", "off or HOST:PORT, such as 127.0.0.1:9923 or [::1]:9923"),
             ("http_idle_timeout", "0", "a number of seconds from 0.1 to 86400"),
+            (
+                "dispatch_deny",
+                "10.0.0.0/33",
+                "a host such as hooks.example.com or *.example.com, an address or a network such as 10.0.0.0/8",
+            ),
+            ("dispatch_shutdown_timeout", "-1", "a number of seconds from 0 to 86400"),
             ("access_log", "xml", "one of off, text, json"),
             ("log_segment_size", "4095", "a size from 4096 to 4294967296 bytes, such as 8388608, 512KiB or 64MiB"),
             ("log_segment_size", "5GiB", "a size from 4096 to 4294967296 bytes, such as 8388608, 512KiB or 64MiB"),

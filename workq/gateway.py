@@ -5,15 +5,16 @@ batch. Whoever is cancelled while a command waits (a `lease`, a `run`, a `result
 """
 
 import asyncio
+import contextlib
 import os
 from functools import lru_cache
 from typing import Final
 
 from workq.broker import Broker
-from workq.commands import Command
+from workq.commands import Command, Release
 from workq.engine import Waiter
 from workq.figures import Figures
-from workq.replies import Reply, Unavailable
+from workq.replies import LeasedJob, Reply, Unavailable
 from workq.values import JobSpec
 
 # Makes a `JobSpec`, or gives the one that was made with the same words, so that jobs with the same words share one. How
@@ -31,23 +32,23 @@ _STOPPING = Unavailable("The server is stopping")
 class _Call:
     """One command on its way: what the broker knows of it."""
 
-    __slots__ = ("_broker", "_future", "_reply")
+    __slots__ = ("_broker", "_future", "reply")
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._future: asyncio.Future[Reply] | None = None
-        self._reply: Reply | None = None
+        self.reply: Reply | None = None
 
     def future(self, reply: Reply | None = None) -> asyncio.Future[Reply]:
         """Where the reply comes: `reply` when the log has it, or what `on_reply` gets."""
-        self._reply = reply
+        self.reply = reply
         self._future = asyncio.get_running_loop().create_future()
         return self._future
 
     def on_reply(self, reply: Reply) -> None:
         """The command that waited is answered."""
+        self.reply = reply
         if self._broker.is_changing():
-            self._reply = reply
             self._broker.wait_for_log(self)
         else:
             self._answer(reply)
@@ -57,8 +58,8 @@ class _Call:
 
     def release(self, lost: Unavailable | None) -> None:
         """The log has written it, or has `lost` it."""
-        assert self._reply is not None
-        self._answer(lost or self._reply)
+        assert self.reply is not None
+        self._answer(lost or self.reply)
 
     def _answer(self, reply: Reply) -> None:
         if self._future is not None and not self._future.done():  # cancelled meanwhile
@@ -89,7 +90,11 @@ class Gateway:
         elif broker.changed:
             future = call.future(answer)
             broker.wait_for_log(call)
-            answer = await future
+            try:
+                answer = await future
+            except asyncio.CancelledError:
+                self._give_back(answer)
+                raise
         if isinstance(answer, Unavailable):
             raise ServerUnavailable(answer.text)
         return answer
@@ -115,9 +120,16 @@ class Gateway:
             return await future
         except asyncio.CancelledError:
             self._broker.cancel(waiter)
+            self._give_back(call.reply)
             raise
         finally:
             del self._waiting[future]
+
+    def _give_back(self, reply: Reply | None) -> None:
+        """Whoever was to get `reply` is gone: what it hands out goes back at once, not when its TTR ends."""
+        if isinstance(reply, LeasedJob):
+            with contextlib.suppress(ServerUnavailable):
+                self.post(Release(reply.job_id, 0, reply.attempt))
 
     def _stop(self, future: asyncio.Future[Reply], waiter: Waiter) -> None:
         if not waiter.done:  # else the answer is on its way, and waits for the log

@@ -12,6 +12,7 @@ import pytest
 
 from workq.archive import Archive, ArchivedJob, ArchiveError, Fate, Query, compile_pattern
 from workq.archive.archive import FILE_NAME
+from workq.archive.metrics import ArchiveMetrics
 from workq.archive.store import SLICE_ROWS, Store
 from workq.broker import Broker, Clock
 from workq.commands import Add, Complete, Fail, InspectJob
@@ -87,6 +88,11 @@ async def disk(tmp_path: Path) -> AsyncIterator[House]:
     made = House(tmp_path)
     yield made
     await made.archive.stop()
+
+
+def metrics(archive: Archive) -> dict[str, float]:
+    """What Prometheus gets."""
+    return {sample.name: sample.value for metric in ArchiveMetrics(archive).collect() for sample in metric.samples}
 
 
 class TestMoving:
@@ -288,6 +294,7 @@ class TestDisk:
         with pytest.raises(ArchiveError, match="database or disk is full"):
             await disk.archive.settle()
         assert disk.archive.trouble() is not None
+        assert metrics(disk.archive)["workq_archive_writable"] == 0
         assert all([await disk.is_in_engine(job_id) for job_id in jobs])
         assert await disk.numbers() == []
         assert caplog.text.count("database or disk is full") == 1
@@ -297,6 +304,11 @@ class TestDisk:
             await asyncio.sleep(0.001)
         assert len(await disk.numbers()) == 300
         assert disk.archive.trouble() is None
+        assert metrics(disk.archive) == {
+            "workq_archive_moved_jobs_total": 300,
+            "workq_archive_waiting_jobs": 0,
+            "workq_archive_writable": 1,
+        }
         assert not any([await disk.is_in_engine(job_id) for job_id in jobs])
 
     async def test_reading_that_fails_is_told_in_words(

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NoReturn, TypeVar
 import attrs
 
 from workq.build import is_compiled
+from workq.dispatch.addresses import Rule
 from workq.http.settings import FireworqSettings, HqSettings, MessagesSettings
 from workq.settings import (
     ADDRESS,
@@ -65,6 +66,12 @@ SEGMENT_SIZE: Final = Kind(
 SYNC_INTERVAL: Final = seconds(0.001, 3_600)
 # How long a head may take to come, and a connection may be idle; the longest is a day.
 HTTP_TIMEOUT: Final = seconds(0.1, 86_400)
+DISPATCH_TIMEOUT: Final = seconds(0, 86_400)
+DISPATCH_RULE: Final = Kind(
+    "HOST|NETWORK",
+    "a host such as hooks.example.com or *.example.com, an address or a network such as 10.0.0.0/8",
+    Rule.parse,
+)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogSync = Literal["always", "interval", "os"]
@@ -80,7 +87,7 @@ def _table(table: type[T]) -> T:
 class Settings:
     """What the server is told to do.
 
-    `log_sync_interval` and `http_idle_timeout` are in seconds, `log_segment_size` in bytes.
+    `log_sync_interval` and all timeouts are in seconds, `log_segment_size` in bytes.
     """
 
     host: str = setting("listen on this host name or IP address", HOST, "127.0.0.1")
@@ -113,6 +120,19 @@ class Settings:
     )
     access_log: AccessLog = setting("write a line for each HTTP request", one_of(AccessLog), "off")
     access_log_file: Path | None = setting("append those lines to this file, not to standard output", PATH)
+    dispatch_allow: tuple[Rule, ...] = repeatable_setting(
+        "push jobs to these hosts and networks only; repeatable. An address named here may be a link-local or a cloud "
+        "metadata one, which are denied otherwise",
+        DISPATCH_RULE,
+    )
+    dispatch_deny: tuple[Rule, ...] = repeatable_setting(
+        "push no jobs to these hosts and networks; repeatable", DISPATCH_RULE
+    )
+    dispatch_shutdown_timeout: float = setting(
+        "when the server stops, wait so long for the answers to jobs that are being pushed; then give them back",
+        DISPATCH_TIMEOUT,
+        "10",
+    )
     hq: HqSettings = _table(HqSettings)
     fireworq: FireworqSettings = _table(FireworqSettings)
     messages: MessagesSettings = _table(MessagesSettings)

@@ -1,14 +1,20 @@
-"""Which HTTP application listens where, and what stands behind them: the archive.
+"""Which HTTP application listens where, and what stands behind them: the dispatcher and the archive.
 
 Imported only by a server that is to listen on HTTP: aiohttp takes longer to load than all the rest.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
 
 from workq.archive import Archive, ArchiveError
+from workq.archive.metrics import ArchiveMetrics
+from workq.dispatch.addresses import AddressRules
+from workq.dispatch.dispatcher import Dispatcher
+from workq.dispatch.metrics import DispatcherMetrics
+from workq.dispatch.sender import Sender
 from workq.engine.job import Job
 from workq.gateway import Gateway
 from workq.http import health, native
@@ -30,7 +36,9 @@ _OFF_HINT: Final = "; {flag} HOST:PORT takes another address, {flag} off none"
 class Web:
     """The HTTP side of a server.
 
-    metrics  to which other rooms may add theirs
+    metrics     to which other rooms may add theirs
+    archive     for finished jobs that their doors must be able to list
+    dispatcher  for jobs that are sent to web workers
     """
 
     def __init__(self, settings: Settings, gateway: Gateway) -> None:
@@ -43,9 +51,13 @@ class Web:
             self.archive = Archive(settings.data_dir, gateway, durable=settings.log_sync == "always")
         except ArchiveError as error:
             raise StartError(str(error)) from None
+        rules = AddressRules(settings.dispatch_allow, settings.dispatch_deny)
+        self.dispatcher = Dispatcher(gateway, lambda: Sender(rules, gateway.now_ms))
         self._settings = settings
         self._gateway = gateway
         self.metrics = Metrics(gateway, lambda: self._server.connections())
+        self.metrics.add(DispatcherMetrics(self.dispatcher))
+        self.metrics.add(ArchiveMetrics(self.archive))
         self._server = HttpServer(settings.http_idle_timeout, access_log, self.metrics.requests.count)
         self._doors: Mapping[str, Door] = {
             "hq": HqDoor(gateway, settings.hq),
@@ -58,6 +70,7 @@ class Web:
         self.metrics.start()
         settings = self._settings
         self.archive.start()
+        await self.dispatcher.start()
         places = [("http", settings.http, self._own_application())]
         listens = {"hq": settings.hq_listen, "fireworq": settings.fireworq_listen, "messages": settings.messages_listen}
         places += [(f"{name}-listen", listens[name], door.application()) for name, door in self._doors.items()]
@@ -70,13 +83,17 @@ class Web:
         return urls
 
     async def stop(self) -> None:
-        """Stop listening, and let requests be answered for a bounded time. The gateway should be shut down before."""
+        """Stop listening, and let requests be answered, and jobs that are being pushed, for a bounded time.
+
+        The gateway should be shut down before.
+        """
         self.metrics.stop()
-        await self._server.stop()
+        await asyncio.gather(self._server.stop(), self.dispatcher.stop(self._settings.dispatch_shutdown_timeout))
         await self.archive.stop()
 
     def on_finished(self, jobs: list[Job]) -> None:
         """These jobs, which have meta, have finished."""
+        self.dispatcher.on_finished(jobs)
         self.archive.on_finished(jobs)
 
     async def _listen(self, flag: str, address: Address, served: web.Application, drain_s: float) -> list[Address]:

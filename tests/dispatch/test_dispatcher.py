@@ -1,0 +1,320 @@
+"""The dispatcher on an engine in memory: what is leased is sent, and what came of it is told."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.webworker import Request, WebWorker, answer
+from workq.broker import Broker, Clock
+from workq.commands import Add, Complete, Delete, InspectJob, ListDocuments, Result
+from workq.dispatch import PushResult, PushTarget
+from workq.dispatch.addresses import AddressRules
+from workq.dispatch.dispatcher import Dispatcher
+from workq.dispatch.figures import Counters, Rate
+from workq.dispatch.metrics import DispatcherMetrics
+from workq.dispatch.sender import Sender
+from workq.engine import Engine
+from workq.gateway import Gateway, ServerUnavailable
+from workq.replies import Documents, JobInfo, JobResult, Jobs
+from workq.values import JobSpec, RetryPolicy
+
+DAY_MS = 86_400_000
+
+
+class House:
+    """A gateway in memory, a dispatcher and a web worker."""
+
+    def __init__(self, worker: WebWorker) -> None:
+        self.worker = worker
+        self.engine = Engine(Clock().now_ms())
+        self.broker = Broker(self.engine, Clock(), asyncio.get_running_loop())
+        self.gateway = Gateway(self.broker)
+        self.new_dispatcher()
+
+    def new_dispatcher(self) -> None:
+        rules = AddressRules()
+        self.dispatcher = Dispatcher(self.gateway, lambda: Sender(rules, self.gateway.now_ms))
+        self.broker.on_finished = self.dispatcher.on_finished
+
+    async def add(self, path: str = "/", body: bytes = b"{}", *, queue: bytes = b"q", **options: Any) -> bytes:
+        """A job for the web worker, by words of its target and of its spec."""
+        spec = {key: options.pop(key) for key in ("max_fails", "max_attempts", "retry") if key in options}
+        ttr_ms = options.pop("ttr_ms", 60_000)
+        job_id = os.urandom(16)
+        target = PushTarget(self.worker.url(path), **options)
+        await self.gateway.execute(Add(job_id, JobSpec(queue, ttr_ms, DAY_MS, **spec), body, target.to_meta()))
+        self.dispatcher.count_push(queue)
+        return job_id
+
+    async def result(self, job_id: bytes) -> PushResult:
+        """What the dispatcher said of a job, as soon as it has finished."""
+        reply = await self.gateway.execute(Result(job_id, 10_000))
+        assert isinstance(reply, JobResult), reply
+        result = PushResult.from_result(reply.result)
+        assert result is not None
+        assert reply.success == (result.outcome == "success")
+        return result
+
+    async def job(self, job_id: bytes) -> JobInfo:
+        reply = await self.gateway.execute(InspectJob(job_id))
+        assert isinstance(reply, Jobs)
+        return reply.jobs[0]
+
+    async def requests(self, count: int) -> list[Request]:
+        return await asyncio.to_thread(self.worker.wait_for_requests, count)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Let the loop turn until it has come to `condition`."""
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def worker() -> Iterator[WebWorker]:
+    with WebWorker() as made:
+        yield made
+
+
+@pytest.fixture
+async def house(worker: WebWorker) -> AsyncIterator[House]:
+    made = House(worker)
+    await made.dispatcher.start()
+    await made.dispatcher.push_queue(b"q")
+    yield made
+    await made.dispatcher.stop(0)
+    await made.broker.close()
+
+
+class TestPushing:
+    async def test_a_job_is_sent_and_its_outcome_is_its_result(self, house: House) -> None:
+        house.worker.behaviours["/work"] = lambda *_: answer(200, b"done")
+        job_id = await house.add("/work", b"hello")
+        result = await house.result(job_id)
+        assert (result.outcome, result.status_code, result.output) == ("success", 200, "done")
+        assert 0 < result.started_ms <= result.finished_ms
+        (request,) = house.worker.requests
+        assert (request.path, request.body) == ("/work", b"hello")
+
+    async def test_a_failure_is_tried_again_as_the_job_says(self, house: House) -> None:
+        house.worker.behaviours["/"] = lambda *_: answer(500)
+        job_id = await house.add(max_fails=3, retry=RetryPolicy(10))
+        result = await house.result(job_id)
+        assert (result.outcome, result.error) == ("failure", "500 Internal Server Error")
+        assert len(house.worker.requests) == 3
+        job = await house.job(job_id)
+        assert (job.attempts, job.fails) == (3, 3)
+
+    async def test_a_permanent_failure_is_not(self, house: House) -> None:
+        house.worker.behaviours["/"] = lambda *_: answer(200, b'{"status": "permanent-failure"}')
+        job_id = await house.add(max_fails=3, verdict="json-status")
+        assert (await house.result(job_id)).outcome == "permanent-failure"
+        assert len(house.worker.requests) == 1
+
+    async def test_a_job_without_a_url_fails_and_says_so(self, house: House) -> None:
+        for meta, error in [(b"", "the job has no URL"), (b'{"u":1}', "Invalid push target: ")]:
+            job_id = os.urandom(16)
+            await house.gateway.execute(Add(job_id, JobSpec(b"q", 1_000, DAY_MS, max_fails=9), b"", meta))
+            result = await house.result(job_id)
+            assert (result.outcome, result.error_kind) == ("permanent-failure", "no-url")
+            assert result.error.startswith(error)
+
+    async def test_a_hanging_worker_holds_up_nobody_else(self, house: House) -> None:
+        house.worker.behaviours["/hang"] = house.worker.hang
+        for _ in range(50):
+            await house.add("/hang")
+        await house.dispatcher.push_queue(b"other")
+        assert (await house.result(await house.add(queue=b"other"))).outcome == "success"
+        assert (await house.result(await house.add())).outcome == "success"
+
+    async def test_queues_that_are_not_pushed_are_left_alone(self, house: House) -> None:
+        job_id = await house.add(queue=b"pulled")
+        await house.result(await house.add())
+        assert (await house.job(job_id)).attempts == 0
+
+    async def test_a_queue_can_be_pulled_again(self, house: House) -> None:
+        await house.dispatcher.unpush_queue(b"q")
+        assert house.dispatcher.pushed_queues() == []
+        job_id = await house.add()
+        await house.dispatcher.push_queue(b"other")
+        await house.result(await house.add(queue=b"other"))
+        assert (await house.job(job_id)).attempts == 0
+        await house.dispatcher.push_queue(b"q")
+        assert (await house.result(job_id)).outcome == "success"
+
+    async def test_which_queues_are_pushed_is_remembered(self, house: House) -> None:
+        assert await house.gateway.execute(ListDocuments(b"push/")) == Documents([(b"push/q", b"{}")])
+        await house.dispatcher.stop(0)
+        house.new_dispatcher()
+        await house.dispatcher.start()
+        assert house.dispatcher.is_pushed(b"q")
+        assert (await house.result(await house.add())).outcome == "success"
+
+
+class TestLeases:
+    async def test_a_worker_may_take_longer_than_the_ttr(self, house: House) -> None:
+        go_on = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def slow(_request: Request, _: Any) -> bytes:
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(10)
+            return answer()
+
+        house.worker.behaviours["/"] = slow
+        job_id = await house.add(ttr_ms=200)
+        await house.requests(1)
+        deadline_ms = house.engine.state.jobs[job_id].deadline_ms
+        await house.until(lambda: house.gateway.now_ms() > deadline_ms + 200)
+        go_on.set()
+        assert (await house.result(job_id)).outcome == "success"
+        assert len(house.worker.requests) == 1
+
+    async def test_an_outcome_that_comes_too_late_changes_nothing(
+        self, house: House, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        house.worker.behaviours["/"] = house.worker.hang
+        job_id = await house.add(timeout_ms=200)
+        await house.requests(1)
+        await house.gateway.execute(Complete(job_id, b"by hand"))
+        await house.until(lambda: "came too late" in caplog.text)
+        assert await house.gateway.execute(Result(job_id, 0)) == JobResult(job_id, True, b"by hand")
+
+    async def test_a_job_that_is_deleted_while_it_is_sent(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
+        house.worker.behaviours["/"] = house.worker.hang
+        job_id = await house.add(timeout_ms=200, ttr_ms=100)
+        await house.requests(1)
+        await house.gateway.execute(Delete(job_id))
+        await house.until(lambda: "came too late" in caplog.text)
+
+    async def test_while_the_server_cannot_write_the_outcome_waits(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("workq.dispatch.dispatcher._RETRY_S", 0.001)
+        refused = 0
+        execute = house.gateway.execute
+
+        async def refuse_some(command: Any) -> Any:
+            nonlocal refused
+            if isinstance(command, Complete) and refused < 5:
+                refused += 1
+                raise ServerUnavailable("the disk is full")
+            return await execute(command)
+
+        monkeypatch.setattr(house.gateway, "execute", refuse_some)
+        assert (await house.result(await house.add())).outcome == "success"
+        assert refused == 5
+        assert len(house.worker.requests) == 1
+
+
+class TestCancelling:
+    async def test_a_running_job_fails_for_good(self, house: House) -> None:
+        house.worker.behaviours["/"] = house.worker.hang
+        job_id = await house.add(max_fails=5)
+        await house.requests(1)
+        assert house.dispatcher.started_ms(job_id) > 0
+        assert not house.dispatcher.is_canceled(job_id)
+        assert house.dispatcher.cancel(job_id)
+        assert house.dispatcher.is_canceled(job_id)
+        result = await house.result(job_id)
+        assert (result.outcome, result.error_kind, result.status_code) == ("permanent-failure", "canceled", None)
+        await asyncio.to_thread(house.worker.wait_for, lambda: house.worker.closed == 1)
+        assert house.dispatcher.started_ms(job_id) == 0
+        assert not house.dispatcher.cancel(job_id)
+
+    async def test_one_that_is_not_sent_cannot_be(self, house: House) -> None:
+        assert not house.dispatcher.cancel(bytes(16))
+        job_id = await house.add()
+        await house.result(job_id)
+        assert not house.dispatcher.cancel(job_id)
+
+
+class TestStopping:
+    async def test_what_is_being_sent_is_waited_for(self, house: House) -> None:
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def slow(_request: Request, _: Any) -> bytes:
+            loop.call_soon_threadsafe(reached.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(10)
+            return answer()
+
+        house.worker.behaviours["/"] = slow
+        job_id = await house.add()
+        await reached.wait()
+        stopping = asyncio.create_task(house.dispatcher.stop(10))
+        later = await house.add()
+        go_on.set()
+        await stopping
+        assert (await house.result(job_id)).outcome == "success"
+        assert (await house.job(later)).state in (0, 3)  # new, or given back; not leased
+        assert len(house.worker.requests) == 1
+
+    async def test_what_takes_too_long_is_given_back(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
+        house.worker.behaviours["/"] = house.worker.hang
+        job_id = await house.add()
+        await house.requests(1)
+        await house.dispatcher.stop(0.01)
+        job = await house.job(job_id)
+        assert (job.state, job.attempts) == (3, 1)  # pending
+        assert "giving back jobs that were not answered within 0.01 s: 1" in caplog.text
+
+
+class TestFigures:
+    async def test_the_example_of_fireworq(self, house: House) -> None:
+        house.worker.behaviours |= {
+            "/success": lambda *_: answer(200, b'{"status": "success"}'),
+            "/failure": lambda *_: answer(200, b'{"status": "failure"}'),
+            "/permanent": lambda *_: answer(200, b'{"status": "permanent-failure"}'),
+            "/junk": lambda *_: answer(200, b"junk"),
+        }
+        jobs = [
+            await house.add(path, max_fails=max_fails, verdict="json-status")
+            for path, max_fails in [("/success", 1), ("/success", 1), ("/failure", 3), ("/permanent", 3), ("/junk", 1)]
+        ]
+        for job_id in jobs:
+            await house.result(job_id)
+        figures = house.dispatcher.figures(b"q")
+        assert (figures.pushes, figures.pops, figures.successes, figures.failures) == (5, 7, 2, 5)
+        assert (figures.permanent_failures, figures.completes, figures.sending) == (3, 5, 0)
+        assert figures.elapsed_ms > 0
+        assert list(house.dispatcher.all_figures()) == [b"q"]
+
+    async def test_a_queue_that_nobody_knows_has_noughts(self, house: House) -> None:
+        assert house.dispatcher.figures(b"unknown") == Counters().snapshot(0, 0)
+
+    async def test_what_is_being_sent(self, house: House) -> None:
+        house.worker.behaviours["/"] = house.worker.hang
+        await house.add()
+        await house.requests(1)
+        assert house.dispatcher.figures(b"q").sending == 1
+
+    async def test_prometheus_gets_them(self, house: House) -> None:
+        await house.result(await house.add())
+        samples = {
+            (sample.name, *sample.labels.values()): sample.value
+            for metric in DispatcherMetrics(house.dispatcher).collect()
+            for sample in metric.samples
+        }
+        assert samples["workq_push_tries_total", "q"] == 1
+        assert samples["workq_push_jobs_total", "q", "success"] == 1
+        assert samples["workq_push_failed_tries_total", "q"] == 0
+
+    def test_a_rate_is_that_of_the_last_second(self) -> None:
+        rate = Rate()
+        for now_ms in range(100_000, 103_000, 50):
+            rate.count(now_ms)
+        assert rate.per_second(102_999) == 20
+        assert rate.per_second(103_500) == 10 - 2 * 1
+        assert rate.per_second(200_000) == 0
+
+    async def test_failures_are_told_but_not_each(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        house.worker.behaviours["/"] = lambda *_: answer(404)
+        for _ in range(30):
+            await house.result(await house.add())
+        lines = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+        assert 1 <= len(lines) < 15
+        assert lines[0].endswith("of q: attempt 1 failed: 404 Not Found")

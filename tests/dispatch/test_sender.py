@@ -1,0 +1,468 @@
+"""One push at a time, to web workers good and bad."""
+
+import asyncio
+import gc
+import gzip
+import socket
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.webworker import Request, WebWorker, answer
+from workq.dispatch import PushResult, PushTarget
+from workq.dispatch.addresses import AddressRules, Rule
+from workq.dispatch.sender import MAX_REDIRECTS, OUTPUT_LIMIT, READ_LIMIT, Sender
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[Sender]:
+    made = Sender(AddressRules(), now_ms)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def worker() -> Iterator[WebWorker]:
+    with WebWorker() as made:
+        yield made
+
+
+async def push(sender: Sender, worker: WebWorker, path: str = "/", body: bytes = b"{}", **target: Any) -> PushResult:
+    return await sender.send(PushTarget(worker.url(path), **target), body)
+
+
+class TestRequest:
+    async def test_what_the_web_worker_gets(self, sender: Sender, worker: WebWorker) -> None:
+        result = await push(sender, worker, "/a/b?c=d%20e", b'{ "a" : 1 }', user_agent="HQ/1.1")
+        assert (result.outcome, result.status_code) == ("success", 200)
+        (request,) = worker.requests
+        assert (request.method, request.path, request.body) == ("POST", "/a/b?c=d%20e", b'{ "a" : 1 }')
+        assert dict(request.headers) == {
+            "host": f"127.0.0.1:{worker.port}",
+            "user-agent": "HQ/1.1",
+            "content-type": "application/json",
+            "content-length": "11",
+            "accept-encoding": "gzip",
+        }
+
+    async def test_an_empty_body_has_a_length_too(self, sender: Sender, worker: WebWorker) -> None:
+        await push(sender, worker, body=b"")
+        (request,) = worker.requests
+        assert request.values("content-length") == ["0"]
+        assert request.values("content-type") == ["application/json"]
+
+    async def test_headers_are_added(self, sender: Sender, worker: WebWorker) -> None:
+        given = (("X-A", "1"), ("x-a", "2"), ("Content-Type", "text/x"), ("X-Ü", "é"))
+        await push(sender, worker, headers=given[:3])
+        (request,) = worker.requests
+        assert request.values("x-a") == ["1", "2"]
+        assert request.values("content-type") == ["application/json", "text/x"]
+
+    @pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "Connection", "User-Agent"])
+    async def test_headers_that_are_ours_stay_ours(self, sender: Sender, worker: WebWorker, name: str) -> None:
+        await push(sender, worker, headers=((name, "7"),))
+        assert "7" not in [value for _, value in worker.requests[0].headers]
+
+    @pytest.mark.parametrize("header", [("X-A", "1\r\nX-B: 2"), ("X A", "1"), ("X-A\r\nX-B", "1")])
+    async def test_no_header_makes_another(self, sender: Sender, worker: WebWorker, header: tuple[str, str]) -> None:
+        result = await push(sender, worker, headers=(header,))
+        assert result.outcome == "failure" or not worker.requests[0].values("x-b")
+        assert all([not request.values("x-b") for request in worker.requests])
+
+    async def test_connections_are_used_again_or_not(self, sender: Sender, worker: WebWorker) -> None:
+        for _ in range(3):
+            await push(sender, worker)
+        assert worker.connections == 1
+        for _ in range(3):
+            await push(sender, worker, keep_alive=False)
+        assert worker.requests[-1].values("connection") == ["close"]
+        await asyncio.to_thread(worker.wait_for, lambda: worker.closed == 3)
+
+    async def test_cookies_are_not_kept(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = lambda *_: answer(200, b"", "Set-Cookie: a=b")
+        for _ in range(2):
+            await push(sender, worker)
+        assert worker.requests[1].values("cookie") == []
+
+
+class TestVerdicts:
+    @pytest.mark.parametrize(
+        ("verdict", "status", "outcome", "error"),
+        [
+            ("200", 200, "success", ""),
+            ("200", 201, "failure", "201 Created"),
+            ("200", 204, "failure", "204 No Content"),
+            ("200", 599, "failure", "599"),
+            ("2xx", 200, "success", ""),
+            ("2xx", 204, "success", ""),
+            ("2xx", 304, "failure", "304 Not Modified"),
+            ("2xx", 302, "failure", "302 Found"),  # without Location
+            ("2xx", 500, "failure", "500 Internal Server Error"),
+        ],
+    )
+    async def test_by_status(
+        self, sender: Sender, worker: WebWorker, verdict: Any, status: int, outcome: str, error: str
+    ) -> None:
+        worker.behaviours["/"] = lambda *_: answer(status)
+        result = await push(sender, worker, verdict=verdict)
+        assert (result.outcome, result.status_code, result.error) == (outcome, status, error)
+        assert result.error_kind == (None if outcome == "success" else "status")
+
+    @pytest.mark.parametrize(
+        ("body", "outcome", "error"),
+        [
+            (b'{"status": "success"}', "success", ""),
+            (b'{"status": "success", "message": "fine", "code": 7}', "success", "fine"),
+            (b'{"status": "failure", "message": "later"}', "failure", "later"),
+            (b'{"status": "permanent-failure", "message": "no"}', "permanent-failure", "no"),
+            (b'{"status": "perhaps"}', "failure", 'Invalid result status: \'perhaps\': {"status": "perhaps"}'),
+            (b"{}", "failure", "Invalid result status: '': {}"),
+            (b'{"status": "success", "message": 1}', "failure", "Cannot parse body as JSON: "),
+            (b'"success"', "failure", "Cannot parse body as JSON: "),
+            (b"", "failure", "Cannot parse body as JSON: "),
+            (b"<html>\xff</html>", "failure", "Cannot parse body as JSON: "),
+        ],
+    )
+    @pytest.mark.parametrize("status", [200, 500])
+    async def test_by_words(
+        self, sender: Sender, worker: WebWorker, body: bytes, outcome: str, error: str, status: int
+    ) -> None:
+        worker.behaviours["/"] = lambda *_: answer(status, body)
+        result = await push(sender, worker, verdict="json-status")
+        assert (result.outcome, result.status_code) == (outcome, status)
+        assert result.error.startswith(error)
+        assert result.error_kind == (None if outcome == "success" else "answer")
+
+    async def test_a_long_answer_is_quoted_in_short(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = lambda *_: answer(200, "é".encode() * 100_000)
+        result = await push(sender, worker, verdict="json-status")
+        assert len(result.error) < 700
+
+
+class TestRedirects:
+    @pytest.mark.parametrize(
+        ("status", "method"), [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")]
+    )
+    async def test_they_are_followed(self, sender: Sender, worker: WebWorker, status: int, method: str) -> None:
+        worker.behaviours["/"] = lambda *_: answer(status, b"moved", "Location: /there?x=1")
+        worker.behaviours["/there"] = lambda *_: answer(200, b"here")
+        result = await push(sender, worker, body=b"abc", headers=(("X-A", "1"),))
+        assert (result.outcome, result.output) == ("success", "here")
+        second = worker.requests[1]
+        assert (second.method, second.path) == (method, "/there?x=1")
+        assert second.body == (b"abc" if method == "POST" else b"")
+        assert second.values("content-type") == (["application/json"] if method == "POST" else [])
+        assert second.values("x-a") == ["1"]
+
+    async def test_the_last_answer_decides(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = lambda *_: answer(307, b"", "Location: /there")
+        worker.behaviours["/there"] = lambda *_: answer(404)
+        assert (await push(sender, worker)).status_code == 404
+
+    async def test_so_many_and_no_more(self, sender: Sender, worker: WebWorker) -> None:
+        def next_one(request: Request, _: socket.socket) -> bytes:
+            hop = int(request.path.partition("?")[2])
+            return answer(307, b"", f"Location: /?{hop - 1}") if hop else answer(200)
+
+        worker.behaviours["/"] = next_one
+        assert (await push(sender, worker, f"/?{MAX_REDIRECTS}")).outcome == "success"
+        result = await push(sender, worker, f"/?{MAX_REDIRECTS + 1}")
+        assert (result.error_kind, result.status_code) == ("connection", None)
+        assert result.error == "more than 10 redirects, the last one to '/?0'"
+
+    @pytest.mark.parametrize("location", ["ftp://localhost/", "http://[", "file:///etc/passwd"])
+    async def test_one_that_leads_nowhere(self, sender: Sender, worker: WebWorker, location: str) -> None:
+        worker.behaviours["/"] = lambda *_: answer(302, b"", f"Location: {location}")
+        result = await push(sender, worker)
+        assert result.error == f"redirected to '{location}', which is no http or https URL"
+        assert result.error_kind == "connection"
+
+    async def test_secrets_do_not_follow_to_another_host(self, sender: Sender, worker: WebWorker) -> None:
+        with WebWorker() as other:
+            worker.behaviours["/"] = lambda *_: answer(307, b"", "Location: /again")
+            worker.behaviours["/again"] = lambda *_: answer(307, b"", f"Location: {other.url()}")
+            await push(sender, worker, headers=(("Authorization", "secret"), ("X-A", "1")))
+            assert worker.requests[1].values("authorization") == ["secret"]
+            assert other.requests[0].values("authorization") == []
+            assert other.requests[0].values("x-a") == ["1"]
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        "location",
+        [
+            "http://169.254.169.254/latest/meta-data/",
+            "http://[fe80::1%25lo]/",
+            "http://[fd00:ec2::254]/",
+            "http://100.100.100.200/",
+            "http://[::ffff:169.254.169.254]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[2002:a9fe:a9fe::1]/",
+        ],
+    )
+    async def test_neither_urls_nor_redirects_lead_to_metadata(
+        self, sender: Sender, worker: WebWorker, location: str
+    ) -> None:
+        direct = await sender.send(PushTarget(location), b"")
+        worker.behaviours["/"] = lambda *_: answer(302, b"", f"Location: {location}")
+        redirected = await push(sender, worker)
+        for result in (direct, redirected):
+            assert (result.outcome, result.error_kind) == ("failure", "connection")
+            assert "is a link-local or cloud metadata address" in result.error
+
+    @pytest.mark.parametrize(
+        "host", ["2852039166", "169.16689662", "0251.254.169.254", "0xa9fea9fe", "0xa9.254.169.254"]
+    )
+    async def test_nor_do_other_spellings(self, sender: Sender, host: str) -> None:
+        result = await sender.send(PushTarget(f"http://{host}/"), b"")
+        assert "metadata" in result.error or "is not an IP address as they are written" in result.error
+
+    async def test_names_are_checked_when_they_are_resolved(
+        self, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def resolve(*_: object, **__: object) -> Any:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        result = await sender.send(PushTarget("http://innocent.example/"), b"")
+        assert result.error.startswith("innocent.example (169.254.169.254) is a link-local or cloud metadata address")
+
+    async def test_an_address_that_is_denied_is_left_out_of_several(
+        self, worker: WebWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def resolve(*_: object, **__: object) -> Any:
+            kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+            return [(*kind, ("169.254.169.254", 80)), (*kind, ("127.0.0.1", 80))]
+
+        sender = Sender(AddressRules(), now_ms)
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        result = await sender.send(PushTarget(f"http://both.example:{worker.port}/"), b"")
+        assert result.outcome == "success"
+        await sender.close()
+
+    @pytest.mark.parametrize(
+        ("allow", "deny", "host", "reason"),
+        [
+            ([], [], "localhost", ""),
+            ([], ["127.0.0.0/8", "::1"], "localhost", "is denied by --dispatch-deny"),
+            ([], ["localhost"], "LOCALHOST", "localhost is denied by --dispatch-deny localhost"),
+            ([], ["localhost"], "127.0.0.1", ""),
+            ([], ["*.example.com"], "a.example.com", "a.example.com is denied by --dispatch-deny *.example.com"),
+            ([], ["127.0.0.1"], "[::ffff:127.0.0.1]", "is denied by --dispatch-deny 127.0.0.1"),
+            (["localhost"], [], "localhost", ""),
+            (["localhost"], [], "127.0.0.1", "127.0.0.1 is not among what --dispatch-allow names"),
+            (["127.0.0.0/8", "::1"], [], "localhost", ""),
+            (["127.0.0.0/8"], ["127.0.0.1"], "127.0.0.1", "is denied by --dispatch-deny 127.0.0.1"),
+            (["*.example.com"], [], "localhost", "is not among what --dispatch-allow names"),
+        ],
+    )
+    async def test_rules(self, worker: WebWorker, allow: list[str], deny: list[str], host: str, reason: str) -> None:
+        rules = AddressRules([Rule.parse(text) for text in allow], [Rule.parse(text) for text in deny])
+        sender = Sender(rules, now_ms)
+        result = await sender.send(PushTarget(f"http://{host}:{worker.port}/"), b"")
+        assert reason in result.error
+        assert (result.outcome == "success") == (reason == "")
+        await sender.close()
+
+    def test_metadata_may_be_allowed_by_its_address_only(self) -> None:
+        AddressRules([Rule.parse("169.254.169.254")]).check_address("metadata", "169.254.169.254")
+        with pytest.raises(OSError, match="cloud metadata"):
+            AddressRules([Rule.parse("metadata")]).check_address("metadata", "169.254.169.254")
+
+    @pytest.mark.parametrize("text", ["", "*", "a b", "10.0.0.0/33", "1.2.3", "http://a/", "a..b", ":::"])
+    def test_what_is_no_rule(self, text: str) -> None:
+        with pytest.raises(ValueError):  # noqa: PT011  # the settings word it
+            Rule.parse(text)
+
+
+class TestBadUrls:
+    @pytest.mark.parametrize(
+        ("url", "kind", "error"),
+        [
+            ("", "no-url", "the job has no URL"),
+            ("http://[", "no-url", "cannot parse the URL 'http://['"),
+            ("http://localhost:99999/", "no-url", "cannot parse the URL"),
+            ("hello", "connection", "the URL 'hello' begins neither with http:// nor with https://"),
+            ("file:///etc/passwd", "connection", "the URL 'file:///etc/passwd' begins neither"),
+            ("http:///path", "connection", "the URL 'http:///path' has no host"),
+            ("http://does.not.exist.invalid/", "connection", "cannot find the host 'does.not.exist.invalid': "),
+        ],
+    )
+    async def test_they_are_told(self, sender: Sender, url: str, kind: str, error: str) -> None:
+        result = await sender.send(PushTarget(url), b"")
+        assert (result.outcome, result.status_code, result.error_kind) == ("failure", None, kind)
+        assert result.error.startswith(error)
+
+
+class TestBadWorkers:
+    async def test_nobody_listens(self, sender: Sender) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        result = await sender.send(PushTarget(f"http://localhost:{port}/"), b"")
+        assert (result.outcome, result.status_code, result.error_kind) == ("failure", None, "connection")
+        assert result.error.startswith(f"cannot connect to localhost:{port}: ")
+
+    async def test_it_hangs(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = worker.hang
+        result = await push(sender, worker, timeout_ms=50)
+        assert (result.outcome, result.status_code, result.error_kind) == ("failure", None, "timeout")
+        assert result.error == "no answer within 50 ms"
+        await asyncio.to_thread(worker.wait_for, lambda: worker.closed == 1)
+
+    async def test_it_answers_after_the_timeout(self, sender: Sender, worker: WebWorker) -> None:
+        """And the late answer is not taken for that of the next request."""
+
+        def late(request: Request, connection: socket.socket) -> bytes:
+            worker.hang(request, connection)
+            return answer(200, b"late")
+
+        worker.behaviours["/"] = late
+        assert (await push(sender, worker, timeout_ms=50)).error_kind == "timeout"
+        worker.behaviours["/"] = lambda *_: answer(201, b"mine")
+        assert (await push(sender, worker)).output == "mine"
+
+    async def test_its_body_hangs(self, sender: Sender, worker: WebWorker) -> None:
+        def half(request: Request, connection: socket.socket) -> None:
+            connection.sendall(answer(200, b"half", length=8))
+            worker.hang(request, connection)
+
+        worker.behaviours["/"] = half
+        result = await push(sender, worker, timeout_ms=50)
+        assert (result.outcome, result.status_code, result.error_kind) == ("failure", 200, "body")
+        assert result.error == "the answer's body did not end within 50 ms"
+        assert result.output == ""
+
+    async def test_its_body_breaks_off(self, sender: Sender, worker: WebWorker) -> None:
+        def half(_: Request, connection: socket.socket) -> None:
+            connection.sendall(answer(200, b"half", length=8))
+
+        worker.behaviours["/"] = half
+        result = await push(sender, worker)
+        assert (result.outcome, result.status_code, result.error_kind) == ("failure", 200, "body")
+        assert result.error.startswith("the answer's body broke off after 4 bytes: ")
+
+    async def test_it_closes_at_once(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = lambda *_: None
+        result = await push(sender, worker)
+        assert result.error == f"127.0.0.1:{worker.port} closed the connection without an answer"
+        assert result.error_kind == "connection"
+
+    @pytest.mark.parametrize(
+        "junk",
+        [
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"HTTP/1.1 abc OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"\x00" * 1_000,
+        ],
+    )
+    async def test_it_speaks_no_http(self, sender: Sender, worker: WebWorker, junk: bytes) -> None:
+        worker.behaviours["/"] = lambda *_: junk
+        result = await push(sender, worker, timeout_ms=5_000)
+        assert (result.outcome, result.error_kind) in (("failure", "connection"), ("failure", "body"))
+        assert len(result.error) < 1_000
+        assert "\n" not in result.error
+
+    async def test_tls_where_there_is_none(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = worker.hang
+        result = await sender.send(PushTarget(worker.url().replace("http", "https")), b"")
+        assert result.error_kind == "connection"
+        assert result.error.startswith(f"cannot connect to 127.0.0.1:{worker.port}")
+
+    async def test_it_answers_a_gigabyte(self, sender: Sender, worker: WebWorker) -> None:
+        sent = 0
+
+        def gigabyte(_: Request, connection: socket.socket) -> None:
+            nonlocal sent
+            connection.sendall(answer(200, length=2**30))
+            for _mebibyte in range(1_024):
+                connection.sendall(b"x" * 2**20)
+                sent += 1
+
+        worker.behaviours["/"] = gigabyte
+        result = await push(sender, worker)
+        assert (result.outcome, result.status_code) == ("success", 200)
+        assert result.output == "x" * OUTPUT_LIMIT
+        assert result.output_cut
+        await asyncio.to_thread(worker.wait_for, lambda: worker.closed == 1)
+        assert sent < 64
+
+    async def test_it_answers_a_gigabyte_in_a_small_gzip(self, sender: Sender, worker: WebWorker) -> None:
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        bomb = b"".join([packer.compress(b"x" * 2**20) for _ in range(1_024)]) + packer.flush()
+        worker.behaviours["/"] = lambda *_: answer(200, bomb, "Content-Encoding: gzip")
+        result = await push(sender, worker)
+        assert (result.outcome, len(result.output), result.output_cut) == ("success", OUTPUT_LIMIT, True)
+
+    async def test_an_answer_as_long_as_may_be_is_kept_whole(self, sender: Sender, worker: WebWorker) -> None:
+        for size, cut in [(OUTPUT_LIMIT, False), (OUTPUT_LIMIT + 1, True)]:
+            worker.behaviours["/"] = lambda *_, size=size: answer(200, b"x" * size)  # type: ignore[misc]
+            result = await push(sender, worker)
+            assert (result.output, result.output_cut) == ("x" * OUTPUT_LIMIT, cut)
+        assert READ_LIMIT > OUTPUT_LIMIT
+        assert worker.connections == 1  # what was not kept was read all the same
+
+    async def test_gzip_is_unpacked_and_junk_is_text(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = lambda *_: answer(200, gzip.compress(b"hello \xff"), "Content-Encoding: gzip")
+        assert (await push(sender, worker)).output == "hello \ufffd"
+
+    async def test_gzip_that_is_none(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = lambda *_: answer(200, b"hello", "Content-Encoding: gzip")
+        result = await push(sender, worker)
+        assert (result.outcome, result.error_kind) == ("failure", "body")
+
+
+class TestStopping:
+    async def test_a_push_that_is_cancelled_drops_the_connection(self, sender: Sender, worker: WebWorker) -> None:
+        worker.behaviours["/"] = worker.hang
+        task = asyncio.create_task(push(sender, worker))
+        await asyncio.to_thread(worker.wait_for_requests, 1)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await asyncio.to_thread(worker.wait_for, lambda: worker.closed == 1)
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        "path", ["/", "/404", "/closed", "/redirected", "/denied", "/late", "/refused", "/unknown"]
+    )
+    def test_nothing_is_left_to_the_garbage_collector(self, worker: WebWorker, path: str) -> None:
+        """It is off in the server."""
+        worker.behaviours |= {
+            "/404": lambda *_: answer(404),
+            "/closed": lambda *_: None,
+            "/redirected": lambda *_: answer(307, b"", "Location: /"),
+            "/denied": lambda *_: answer(307, b"", "Location: http://169.254.169.254/"),
+            "/late": worker.hang,
+        }
+        urls = {"/refused": "http://127.0.0.1:1/", "/unknown": "http://unknown.invalid/"}
+        target = PushTarget(urls.get(path, worker.url(path)), timeout_ms=20 if path == "/late" else 0)
+
+        async def left() -> int:
+            sender = Sender(AddressRules(), now_ms)
+            for _ in range(3):
+                await sender.send(target, b"")
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(20):
+                    await sender.send(target, b"")
+                return gc.collect()
+            finally:
+                gc.enable()
+                await sender.close()
+
+        assert uvloop.run(left()) < 20

@@ -1,0 +1,68 @@
+"""How the answer of a web worker is judged."""
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from workq.dispatch.target import ErrorKind, Outcome, Verdict
+
+# What an error quotes of an answer that it cannot read.
+_QUOTED: Final = 500
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What an answer means; `error` is the web worker's message where the verdict is by its words."""
+
+    outcome: Outcome
+    error_kind: ErrorKind | None = None
+    error: str = ""
+
+
+SUCCESS: Final = Judgement("success")
+
+
+class _Words(msgspec.Struct):
+    """What a web worker says under json-status."""
+
+    status: str = ""
+    message: str = ""
+
+
+_decode_words: Final = msgspec.json.Decoder(_Words).decode
+
+
+def judge(verdict: Verdict, status_code: int, body: bytes) -> Judgement:
+    """What an answer means that has come as a whole."""
+    if verdict == "json-status":
+        return _judge_words(body)
+    if status_code == 200 or (verdict == "2xx" and 200 <= status_code < 300):
+        return SUCCESS
+    return Judgement("failure", "status", f"{status_code} {phrase(status_code)}".rstrip())
+
+
+def phrase(status_code: int) -> str:
+    """The reason phrase of a status, "" for one that is unknown."""
+    try:
+        return HTTPStatus(status_code).phrase
+    except ValueError:
+        return ""
+
+
+def _judge_words(body: bytes) -> Judgement:
+    try:
+        words = _decode_words(body)
+    except (msgspec.DecodeError, ValueError) as error:
+        return Judgement("failure", "answer", f"Cannot parse body as JSON: {error}: {_quoted(body)}")
+    if words.status == "success":
+        return Judgement("success", None, words.message)
+    if words.status == "failure":
+        return Judgement("failure", "answer", words.message)
+    if words.status == "permanent-failure":
+        return Judgement("permanent-failure", "answer", words.message)
+    return Judgement("failure", "answer", f"Invalid result status: {words.status!r}: {_quoted(body)}")
+
+
+def _quoted(body: bytes) -> str:
+    text = body[: 4 * _QUOTED].decode("utf-8", "replace")
+    return text if len(body) <= _QUOTED else text[:_QUOTED] + "..."
