@@ -225,6 +225,7 @@ class Broker:
         engine = self._engine
         if self._commit is not None:
             engine.held = self._commit.is_broken
+            engine.recurring_held = self._commit.trouble() is not None
             self._has_room = True
         if engine.next_ms() <= now_ms:
             if self._commit is not None:
@@ -239,7 +240,7 @@ class Broker:
         job_steps = 0 if engine.held else commit.admit_steps()
         self._has_room = job_steps > 0
         self._mark = len(engine.events)
-        engine.tick(now_ms, job_steps)
+        engine.tick(now_ms, job_steps, lambda size: commit.admit(size) is None)
         engine.held = True  # until the next turn: `execute` must not let more happen than there is room for
 
     def _end_turn(self) -> None:
@@ -250,6 +251,7 @@ class Broker:
         else:
             self._commit.end_turn()
             self._engine.held = self._commit.is_broken or not self._has_room
+            self._engine.recurring_held = self._commit.trouble() is not None
         state = self._engine.state
         if state.finished:
             finished, state.finished = state.finished, []

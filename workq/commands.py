@@ -7,6 +7,7 @@ client with the `InvalidValue` it got. Ids are the 16 bytes of a UUID, names are
 from typing import ClassVar
 
 from workq.record import Record
+from workq.recurrence import RULE_LENGTH, Rule
 from workq.values import DOCUMENT_KEY_SIZE, DOCUMENT_SIZE, JobSpec
 
 
@@ -58,6 +59,30 @@ class Schedule(Command):
 
     def payload_size(self) -> int:
         return len(self.payload) + len(self.meta)
+
+
+class Recur(Command):
+    """Create a job whenever `rule` says, each with an id made from `job_id` and its time. Replies: `Ok`, `Refused`.
+
+    With `skips`, an occurrence waits while the job of the last one is unfinished. `meta` goes into each job.
+    """
+
+    __match_args__ = ("job_id", "spec", "rule", "skips", "payload", "meta")
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(
+        self, job_id: bytes, spec: JobSpec, rule: Rule, skips: bool, payload: bytes, meta: bytes = b""
+    ) -> None:
+        self.job_id = job_id
+        self.spec = spec
+        self.rule = rule
+        self.skips = skips
+        self.payload = payload
+        self.meta = meta
+
+    def payload_size(self) -> int:
+        return len(self.payload) + len(self.meta) + len(self.spec.name) + RULE_LENGTH
 
 
 class Run(Command):
@@ -170,7 +195,7 @@ class Result(Command):
 
 
 class Delete(Command):
-    """Remove a job in whatever state it is. Replies: `Ok`, `NotFound`."""
+    """Remove a job in whatever state it is, or end a recurring one. Replies: `Ok`, `NotFound`."""
 
     __match_args__ = ("job_id",)
     __slots__ = __match_args__
@@ -287,5 +312,16 @@ class InspectScheduledJobs(Command):
 
     def __init__(self, name: bytes, cursor: int, limit: int) -> None:
         self.name = name
+        self.cursor = cursor
+        self.limit = limit
+
+
+class InspectRecurring(Command):
+    """List the recurring jobs by their ids. Reply: `RecurringJobs`."""
+
+    __match_args__ = ("cursor", "limit")
+    __slots__ = __match_args__
+
+    def __init__(self, cursor: int, limit: int) -> None:
         self.cursor = cursor
         self.limit = limit

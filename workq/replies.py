@@ -170,6 +170,76 @@ class JobInfo(Record):
         self.result = result
 
 
+class RecurringInfo(Record):
+    """A recurring job as `inspect` shows it. Times are Unix milliseconds, 0 for none.
+
+    `last_ms` and `last_id` tell the last occurrence that became a job; `occurrences` did, `skipped` did not.
+    """
+
+    __match_args__ = (
+        "job_id",
+        "name",
+        "ttr_ms",
+        "ttl_ms",
+        "payload",
+        "max_attempts",
+        "max_fails",
+        "priority",
+        "rule",
+        "skips",
+        "occurrences",
+        "skipped",
+        "next_ms",
+        "last_ms",
+        "last_id",
+    )
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        job_id: bytes,
+        name: bytes,
+        ttr_ms: int,
+        ttl_ms: int,
+        payload: bytes,
+        max_attempts: int,
+        max_fails: int,
+        priority: int,
+        rule: str,
+        skips: bool,
+        occurrences: int,
+        skipped: int,
+        next_ms: int,
+        last_ms: int,
+        last_id: bytes,
+    ) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.ttr_ms = ttr_ms
+        self.ttl_ms = ttl_ms
+        self.payload = payload
+        self.max_attempts = max_attempts
+        self.max_fails = max_fails
+        self.priority = priority
+        self.rule = rule
+        self.skips = skips
+        self.occurrences = occurrences
+        self.skipped = skipped
+        self.next_ms = next_ms
+        self.last_ms = last_ms
+        self.last_id = last_id
+
+
+class RecurringJobs(Reply):
+    """A page of recurring jobs."""
+
+    __match_args__ = ("jobs",)
+    __slots__ = __match_args__
+
+    def __init__(self, jobs: list[RecurringInfo]) -> None:
+        self.jobs = jobs
+
+
 class Documents(Reply):
     """Documents by key, sorted."""
 

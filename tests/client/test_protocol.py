@@ -11,6 +11,7 @@ from workq import commands as c
 from workq import replies as r
 from workq.protocol import server
 from workq.protocol.client import MAX_LINE, Connection, ProtocolError, encode
+from workq.recurrence import parse_rule
 from workq.values import MIB, JobSpec, RetryPolicy
 
 ID = bytes.fromhex("61a444a0612841c08078cc757d3bd2d8")
@@ -44,6 +45,16 @@ COMMANDS = [
         b"schedule %b ping 1000 60000 2030-01-01T12:00:00.007Z 1 -priority=-10 -max-attempts=3 -max-fails=2\r\np\r\n"
         % TEXT,
     ),
+    (
+        c.Recur(ID, SPEC, parse_rule("every:100"), False, b"pong"),
+        b"recur %b ping 1000 60000 every:100 4\r\npong\r\n" % TEXT,
+    ),
+    (
+        c.Recur(ID, FULL_SPEC, parse_rule("cron:*_*_*_*_*@Europe/Berlin"), True, b""),
+        b"recur %b ping 1000 60000 cron:*_*_*_*_*@Europe/Berlin 0 -priority=-10 -max-attempts=3 -max-fails=2 "
+        b"-overlap=skip\r\n\r\n" % TEXT,
+    ),
+    (c.InspectRecurring(5, 100), b"inspect recurring 5 100\r\n"),
     (c.Run(ID, JobSpec(b"ping", 1000, 0, foreground=True), 50, b"x"), b"run %b ping 1000 50 1\r\nx\r\n" % TEXT),
     (
         c.Run(ID, JobSpec(b"ping", 1000, 0, 7, foreground=True), 50, b"x"),
@@ -71,6 +82,10 @@ COMMANDS = [
 
 JOB = r.JobInfo(ID, b"ping", 1000, 60_000, AWKWARD, 3, 1, 2, 0, -10, 4, 1_466_000_000_000, 0)
 SCHEDULED = r.JobInfo(ID, b"ping", 1000, 60_000, b"", 0, 0, 0, 0, 0, 0, 1_466_000_000_000, 1_893_499_200_000)
+RECURRING = r.RecurringInfo(
+    *(ID, b"ping", 1000, 60_000, AWKWARD, 3, 2, -10, "every:100", True, 5, 6, 1_466_000_001_000, 1_466_000_000_000, ID)
+)
+UNTRIED = r.RecurringInfo(ID, b"ping", 1000, 60_000, b"", 0, 0, 0, "cron:0_0_*_*_*", False, 0, 0, 0, 0, b"")
 ADD = COMMANDS[0][0]
 LEASE = c.Lease((b"ping",), 0)
 RESULT = c.Result(ID, 0)
@@ -95,6 +110,7 @@ REPLIES: list[tuple[c.Command, r.Reply]] = [
     (c.InspectQueues(0, 100), r.Queues([r.QueueInfo(b"a", 1, 2, 3), r.QueueInfo(b"b", 0, 4_000_000_000, 0)])),
     (c.InspectJob(ID), r.Jobs([JOB])),
     (c.InspectJobs(b"ping", 0, 100), r.Jobs([JOB, SCHEDULED, JOB])),
+    (c.InspectRecurring(0, 100), r.RecurringJobs([RECURRING, UNTRIED])),
 ]
 
 

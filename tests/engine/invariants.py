@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from tests.engine.snapshot import timers
+from tests.engine.snapshot import held_back, timers
 from workq.engine import NEVER_MS, Engine
+from workq.engine.documents import RECURRED, RECURRING
 from workq.engine.job import GONE, LEASED, READY, SCHEDULED, STATE_NAMES, Job
 from workq.engine.queue import Queue
 from workq.engine.state import State
@@ -32,9 +33,26 @@ def check_state(state: State, now_ms: int) -> None:
         _check_queue(queue, [job for job in jobs if job.queue is queue])
     _check_timers(state.expiries, {job: job.expires_ms() for job in jobs if job.expires_ms() != NEVER_MS}, now_ms)
     _check_timers(state.deadlines, {job: job.deadline_ms for job in jobs if job.state in (LEASED, SCHEDULED)}, now_ms)
+    _check_recurring(state, now_ms)
     kept = [job for job in jobs if not job.spec.foreground]
     documents = [len(key) + len(value) for area in state.documents for key, value in area.items()]
     assert state.stored_bytes == sum([job.size() for job in kept]) + sum(documents)
+
+
+def _check_recurring(state: State, now_ms: int) -> None:
+    definitions, positions = state.documents[RECURRING], state.documents[RECURRED]
+    assert list(state.recurring) == sorted(set(definitions) & set(positions))
+    for key, recurring in state.recurring.items():
+        assert recurring.recurring_id == key
+        assert recurring.position.pack() == positions[key]
+    armed = {each: each.position.next_ms for each in state.recurring.values() if each.is_armed()}
+    _check_timers(state.recurrences, armed, now_ms)
+    waiting = {each for each in state.recurring.values() if each.position.held_ms}
+    assert waiting == {*state.held.values(), *state.freed}
+    assert len(waiting) == len(state.held) + len(state.freed)
+    assert {job_id: state.held[job_id] for job_id in state.held} == {
+        job_id: each for job_id, each in held_back(state).items() if each not in state.freed
+    }
 
 
 def _check_queue(queue: Queue, jobs: list[Job]) -> None:

@@ -1,6 +1,6 @@
 """An engine that lives through a generated history, and its clients."""
 
-from tests.engine.steps import HangUp, Sleep, Stall, Step, at
+from tests.engine.steps import IDS, HangUp, OfOccurrence, Sleep, Stall, Step, about, at
 from workq import commands as c
 from workq.engine import Engine, Waiter
 from workq.engine.events import Event
@@ -32,6 +32,10 @@ class Life:
         elif isinstance(step, HangUp):
             if self.waiting:
                 self.hang_up(list(self.waiting)[step.which % len(self.waiting)])
+        elif isinstance(step, OfOccurrence):
+            command = about(step, [job_id for job_id in self.engine.state.jobs if job_id not in IDS])
+            if command is not None:
+                self.execute(command)
         else:
             self.execute(at(step, self.now_ms))
         self.events += self.engine.events

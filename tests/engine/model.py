@@ -6,6 +6,7 @@ on several queues), the caller says what the engine chose and the model checks t
 
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID, uuid5
 
 from workq import commands as c
 from workq import replies as r
@@ -63,6 +64,22 @@ class ModelWaiter:
     overdue: bool = False
 
 
+@dataclass(eq=False)
+class ModelRecurring:
+    """A recurring job; `timer` orders those due together, `held_ms` is the time of an occurrence that waits."""
+
+    command: c.Recur
+    next_ms: int | None
+    timer: int
+    last_ms: int = 0
+    held_ms: int = 0
+    occurrences: int = 0
+    skipped: int = 0
+
+    def id_at(self, at_ms: int) -> bytes:
+        return uuid5(UUID(bytes=self.command.job_id), str(at_ms)).bytes
+
+
 class Model:
     """Holds jobs in order of creation and waiters in order of arrival; `replies` to waiters go by client."""
 
@@ -74,6 +91,8 @@ class Model:
         self.replies: dict[int, r.Reply] = {}
         self.evicted_jobs = 0
         self.documents: dict[bytes, bytes] = {}
+        self.recurring: list[ModelRecurring] = []
+        self.freed: list[ModelRecurring] = []
         self._seqs = 0
         self._timers = 0
 
@@ -97,6 +116,15 @@ class Model:
                 if run_at_ms + spec.ttl_ms <= self.now_ms:
                     return r.Refused("Invalid Time: time and TTL together are in the past")
                 return self._create(job_id, spec, payload, run_at_ms, meta)
+            case c.Recur():
+                return self._recur(command)
+            case c.InspectRecurring(cursor, limit):
+                page = sorted(self.recurring, key=lambda each: each.command.job_id)[cursor : cursor + limit]
+                return r.RecurringJobs([_recurring_info(each) for each in page])
+            case c.Delete(job_id) if any(each.command.job_id == job_id for each in self.recurring):
+                self.recurring = [each for each in self.recurring if each.command.job_id != job_id]
+                self.freed = [each for each in self.freed if each.command.job_id != job_id]
+                return r.OK
             case c.Run():
                 return self._run(client, command)
             case c.Lease(names):
@@ -176,7 +204,7 @@ class Model:
             self._hand_out()
 
     def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int, meta: bytes = b"") -> r.Reply:
-        if any(job.job_id == job_id for job in self.jobs):
+        if self._is_taken(job_id):
             return r.DUPLICATE_JOB
         self._seqs += 1
         self._timers += 1
@@ -186,6 +214,19 @@ class Model:
         self.jobs.append(job)
         self.names.add(spec.name)
         self._hand_out()
+        return r.OK
+
+    def _is_taken(self, job_id: bytes) -> bool:
+        return job_id in [job.job_id for job in self.jobs] + [each.command.job_id for each in self.recurring]
+
+    def _recur(self, command: c.Recur) -> r.Reply:
+        if self._is_taken(command.job_id):
+            return r.DUPLICATE_JOB
+        next_ms = command.rule.after(self.now_ms)
+        if next_ms is None:
+            return r.Refused(f"Invalid rule: '{command.rule.text}' does not occur in the next 50 years")
+        self._timers += 1
+        self.recurring.append(ModelRecurring(command, next_ms, self._timers))
         return r.OK
 
     def _run(self, client: int, command: c.Run) -> r.Reply | None:
@@ -217,10 +258,12 @@ class Model:
         moments = [job.deadline_ms for job in self.jobs if job.state in ("leased", "scheduled")]
         moments += [expires_ms for job in self.jobs if (expires_ms := job.expires_ms()) is not None]
         moments += [waiter.deadline_ms for waiter in self.waiters if not waiter.overdue]
+        moments += [each.next_ms for each in self.recurring if each.next_ms is not None]
+        moments += [self.now_ms for _ in self.freed]
         return min(moments, default=None)
 
     def tick(self, now_ms: int) -> None:
-        """First the TTLs that are over, then leases and scheduled times, then waits; each by deadline."""
+        """First the TTLs that are over, then leases and scheduled times, then jobs that recur, then waits."""
         self.now_ms = now_ms
         expired = [(expires_ms, job) for job in self.jobs if (expires_ms := job.expires_ms()) is not None]
         for expires_ms, job in sorted(expired, key=lambda pair: (pair[0], pair[1].seq)):
@@ -234,9 +277,40 @@ class Model:
             else:
                 job.state = "ready"
                 self._hand_out()
+        while self.freed:
+            self._occur(self.freed.pop(0))
+        recurring = [(each.next_ms, each.timer, each) for each in self.recurring if each.next_ms is not None]
+        for next_ms, _, each in sorted(recurring, key=lambda triple: triple[:2]):
+            if next_ms <= now_ms:
+                self._occur(each)
         for waiter in sorted(self.waiters, key=lambda waiter: waiter.deadline_ms):
             if waiter in self.waiters and waiter.deadline_ms <= now_ms and not waiter.overdue:
                 self._time_out(waiter)
+
+    def _occur(self, recurring: ModelRecurring) -> None:
+        at_ms = recurring.held_ms
+        if recurring.next_ms is not None and recurring.next_ms <= self.now_ms:
+            recurring.skipped += at_ms != 0
+            while recurring.next_ms is not None and recurring.next_ms <= self.now_ms:
+                at_ms = recurring.next_ms
+                recurring.next_ms = recurring.command.rule.after(at_ms)
+        self._timers += 1
+        recurring.timer = self._timers
+        unfinished = [job.job_id for job in self.jobs if not job.finished()]
+        recurring.held_ms = 0
+        if recurring.command.skips and recurring.last_ms and recurring.id_at(recurring.last_ms) in unfinished:
+            recurring.held_ms = at_ms
+            return
+        recurring.last_ms = at_ms
+        recurring.occurrences += 1
+        command = recurring.command
+        self._create(recurring.id_at(at_ms), command.spec, command.payload, 0, command.meta)
+
+    def _end(self, job: ModelJob) -> None:
+        """`job` has finished or is gone: an occurrence may have waited for that."""
+        for each in self.recurring:
+            if each.held_ms and each.id_at(each.last_ms) == job.job_id and each not in self.freed:
+                self.freed.append(each)
 
     def _end_lease(self, job: ModelJob, wait_ms: int = 0) -> None:
         patient = [w for w in self.waiters if w.job is job and isinstance(w.command, c.Run) and not w.overdue]
@@ -305,12 +379,14 @@ class Model:
     def _finish(self, job: ModelJob, state: ModelState, result: bytes) -> None:
         job.state = state
         job.result = result
+        self._end(job)
         self._answer_watchers(job, _outcome(job))
         if job.spec.foreground:
             self._remove(job)
 
     def _remove(self, job: ModelJob) -> None:
         self.jobs.remove(job)
+        self._end(job)
         self._answer_watchers(job, r.NOT_FOUND)
 
     # -- inspect -------------------------------------------------------------------------------------------------
@@ -322,6 +398,28 @@ class Model:
         if name not in self.names:
             return r.NOT_FOUND
         return r.Jobs([_job_info(job) for job in self._in_state(state, name)[cursor : cursor + limit]])
+
+
+def _recurring_info(each: ModelRecurring) -> r.RecurringInfo:
+    command = each.command
+    spec = command.spec
+    return r.RecurringInfo(
+        job_id=command.job_id,
+        name=spec.name,
+        ttr_ms=spec.ttr_ms,
+        ttl_ms=spec.ttl_ms,
+        payload=command.payload,
+        max_attempts=spec.max_attempts,
+        max_fails=spec.max_fails,
+        priority=spec.priority,
+        rule=command.rule.text,
+        skips=command.skips,
+        occurrences=each.occurrences,
+        skipped=each.skipped,
+        next_ms=each.next_ms or 0,
+        last_ms=each.last_ms,
+        last_id=each.id_at(each.last_ms) if each.last_ms else b"",
+    )
 
 
 def _attempts_are_used_up(job: ModelJob) -> bool:

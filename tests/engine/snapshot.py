@@ -1,6 +1,7 @@
 """A state as plain data, to compare two of them."""
 
 from workq.engine.job import LEASED, SCHEDULED, STATE_NAMES, Job
+from workq.engine.recurring import Recurring
 from workq.engine.state import State
 from workq.engine.timers import Item, TimerWheel
 
@@ -20,8 +21,16 @@ def snapshot(state: State) -> dict[str, object]:
         "deadlines": sorted([(job.deadline_ms, job.job_id.hex()) for job in timers(state.deadlines) if _is_kept(job)]),
         "evicted_jobs": state.evicted_jobs,
         "stored_bytes": state.stored_bytes,
+        "recurrences": sorted([(each.position.next_ms, each.recurring_id.hex()) for each in timers(state.recurrences)]),
+        "held": sorted([(job_id.hex(), held.recurring_id.hex()) for job_id, held in held_back(state).items()]),
         "documents": [sorted(area.items()) for area in state.documents],
     }
+
+
+def held_back(state: State) -> dict[bytes, Recurring]:
+    """The recurring jobs with an occurrence that waits, by the id of the job that it waits for."""
+    waiting = [each for each in state.recurring.values() if each.position.held_ms]
+    return {each.last_id(): each for each in waiting if state.is_unfinished(each.last_id())}
 
 
 def timers(wheel: TimerWheel[Item]) -> list[Item]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from workq import commands as c
+from workq.recurrence import parse_rule
 from workq.values import JobSpec, RetryPolicy
 
 IDS = [number.to_bytes(16, "big") for number in range(1, 6)]
@@ -34,7 +35,15 @@ class HangUp:
     which: int
 
 
-Step = c.Command | Sleep | HangUp
+@dataclass(frozen=True)
+class OfOccurrence:
+    """Something happens to a job that a recurring one made; `which` counts them modulo their number."""
+
+    what: type[c.Complete | c.Fail | c.Delete | c.Result]
+    which: int
+
+
+Step = c.Command | Sleep | HangUp | OfOccurrence
 T = TypeVar("T")
 
 
@@ -51,6 +60,17 @@ ttrs = one_of(1, 5, 20, 300, 86_400_000)
 ttls = one_of(1, 7, 20, 400, 100_000, 2**62 - 1, 2**64 - 1)
 priorities = one_of(0, 0, 1, -1)
 run_at = one_of(-2 * 10**12, -400, -5, -1, 0, 1, 5, 20, 300, 90_000)
+rules = st.sampled_from(
+    [
+        "every:7000",
+        "every:70000",
+        "every:1000000000",
+        "cron:*_*_*_*_*",
+        "cron:0,30_*/2_*_*_*@Europe/Berlin",
+        "cron:30_2_*_*_*@America/New_York",
+        "cron:0_0_*/30_2_MON#5",
+    ]
+).map(parse_rule)
 cursors = one_of(0, 1, 2, 9)
 
 attempts = one_of(0, 0, 1, 1, 2, 3)
@@ -75,6 +95,8 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(c.Release, ids, delays, attempts),
     st.builds(c.Result, ids, waits),
     st.builds(c.Delete, ids),
+    st.builds(c.Recur, ids, background, rules, st.booleans(), payloads, metas),
+    st.builds(OfOccurrence, st.sampled_from([c.Complete, c.Complete, c.Fail, c.Delete, c.Result]), st.integers(0, 3)),
     st.builds(c.PutDocument, names, payloads),
     st.builds(Sleep, one_of(0, 1, 2, 5, 20, 300, 70_000)),
     st.builds(Stall, one_of(1, 5, 20, 300, 70_000, 10**9)),
@@ -88,6 +110,7 @@ looks: st.SearchStrategy[Step] = st.one_of(
     st.builds(c.InspectQueues, cursors, one_of(1, 2, 9)),
     st.builds(c.InspectJobs, names, cursors, one_of(1, 2, 9)),
     st.builds(c.InspectScheduledJobs, names, cursors, one_of(1, 2, 9)),
+    st.builds(c.InspectRecurring, cursors, one_of(1, 2, 9)),
 )
 # Starts from which short steps cross the borders of the timing wheel's slots, coarse and fine.
 starts = one_of(1_700_000_000_000, 2**40 - 3, 2**32 - 200, 65_536 * 77 - 2)
@@ -104,3 +127,13 @@ def at(step: c.Command, now_ms: int) -> c.Command:
     if isinstance(step, c.Schedule):
         return c.Schedule(step.job_id, step.spec, now_ms + step.run_at_ms, step.payload, step.meta)
     return step
+
+
+def about(step: OfOccurrence, others: list[bytes]) -> c.Command | None:
+    """`step` as a command, when there are jobs with the ids `others` beside those of `IDS`."""
+    if not others:
+        return None
+    job_id = sorted(others)[step.which % len(others)]
+    if step.what is c.Delete:
+        return c.Delete(job_id)
+    return c.Result(job_id, 300) if step.what is c.Result else step.what(job_id, b"r")

@@ -57,6 +57,7 @@ class Twins(Life):
 
     def compare_inspection(self) -> None:
         self.live(c.InspectQueues(0, 100))
+        self.live(c.InspectRecurring(0, 100))
         for name in NAMES:
             self.live(c.InspectJobs(name, 0, 100))
             self.live(c.InspectScheduledJobs(name, 0, 100))
@@ -103,6 +104,8 @@ def test_in_the_end_everybody_is_answered(history: list[Step], now_ms: int) -> N
     twins = Twins(now_ms, 0)
     for step in history:
         twins.live(step)
+    for job_id in list(twins.engine.state.recurring):
+        twins.live(c.Delete(job_id))
     twins.sleep(now_ms + 10**11)
     assert not twins.waiting
     assert all(job.spec.ttl_ms > 10**11 for job in twins.engine.state.jobs.values())

@@ -483,3 +483,22 @@ class TestWebPages:
         assert http.post(f"/v1/jobs?queue={queue}", **origin).status == 201
         navigated = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
         assert http.get("/v1/server", **navigated).status == 200
+
+
+class TestRecurring:
+    def test_jobs_are_added_until_it_is_deleted(self, http: HttpClient, queue: str) -> None:
+        rule = "cron:*_*_*_*_*@Europe/Berlin"
+        options = {"queue": queue, "rule": "every:100", "payload": "now", "overlap": "skip"}
+        recurring_id = http.post("/v1/recurring", options).json["id"]
+        (job,) = http.post(f"/v1/queues/{queue}/lease?wait_ms=60000").json["jobs"]
+        assert job["payload"] == "now"
+        assert refused(http, "POST", "/v1/recurring", 409, {"queue": queue, "rule": rule, "id": recurring_id})
+        (shown,) = [each for each in http.get("/v1/recurring").json["jobs"] if each["id"] == recurring_id]
+        assert (shown["rule"], shown["overlap"], shown["last_id"]) == ("every:100", "skip", job["id"])
+        assert (shown["occurrences"], shown["payload"]) == (1, "now")
+        assert http.delete(f"/v1/jobs/{recurring_id}").status == 204
+        assert recurring_id not in [each["id"] for each in http.get("/v1/recurring").json["jobs"]]
+
+    @pytest.mark.parametrize("rule", ["every:99", "daily", "cron:0_0_30_2_*", "cron:*_*_*_*_*@Mars/Olympus"])
+    def test_a_rule_that_cannot_be_is_refused(self, http: HttpClient, queue: str, rule: str) -> None:
+        assert bad(http, {"queue": queue, "rule": rule}, "/v1/recurring").startswith("Invalid rule: ")

@@ -7,10 +7,12 @@ from workq import commands as c
 from workq.engine import Engine
 from workq.engine.job import LEASED, SCHEDULED
 from workq.engine.state import State
+from workq.recurrence import parse_rule
 from workq.replies import Reply
 from workq.values import JobSpec, RetryPolicy
 
 START_MS = 1_700_000_000_000
+RULES = [parse_rule(text) for text in ("every:100", "every:250", "cron:*_*_*_*_*@Europe/Berlin")]
 NAMES = (b"mail", b"thumbs", b"x" * 255)
 
 Snapshot: TypeAlias = tuple[object, ...]
@@ -48,6 +50,8 @@ def snapshot(state: State) -> Snapshot:
         state.evicted_jobs,
         state.stored_bytes,
         [dict(area) for area in state.documents],
+        len(state.recurrences),
+        {key: each.rule.text for key, each in state.recurring.items()},
     )
 
 
@@ -73,7 +77,7 @@ class Story:
         spec = JobSpec(
             name, random.choice((20, 100)), random.choice((50, 1000, 10**6)), random.choice((0, 5)), 2, 2, retry
         )
-        kind = random.randrange(13)
+        kind = random.randrange(14)
         if kind < 3:
             return c.Add(job_id, spec, data, random.choice((b"", b"", b"{}")), random.choice((0, 0, 0, 30)))
         if kind == 3:
@@ -90,6 +94,9 @@ class Story:
             return c.Touch(job_id)
         if kind == 11:
             return c.Release(job_id, random.choice((0, 0, 30)))
+        if kind == 12:
+            rule = random.choice(RULES)
+            return c.Recur(job_id, spec, rule, random.random() < 0.5, data, random.choice((b"", b"{}")))
         return c.PutDocument(name[:4], random.choice((b"", data)))
 
     def step(self) -> None:

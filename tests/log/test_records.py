@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.log.states import START_MS, Story
+from workq.commands import Lease, Recur
 from workq.engine import Engine
 from workq.engine.documents import DOORS
 from workq.engine.events import (
@@ -50,6 +51,8 @@ from workq.log.records import (
     encode,
     split,
 )
+from workq.recurrence import parse_rule
+from workq.replies import OK
 from workq.values import (
     COUNT,
     DELAY,
@@ -236,6 +239,7 @@ def test_commands_and_time_append_no_more_than_is_taken_for_them() -> None:
     random = Random(4)
     engine = Engine(START_MS)
     story = Story(engine, random)
+    recurred = 0
     for _ in range(3000):
         command = story.command()
         engine.tick(story.now_ms)
@@ -244,7 +248,31 @@ def test_commands_and_time_append_no_more_than_is_taken_for_them() -> None:
         assert len(encode(engine.events)) <= COMMAND_BYTES + command.payload_size()
         engine.events.clear()
         story.now_ms += random.choice((0, 1, 40))
-        steps = 2 * len(engine.state.jobs)
-        engine.tick(story.now_ms)
-        assert len(encode(engine.events)) <= steps * STEP_BYTES
+        admitted = [2 * len(engine.state.jobs) * STEP_BYTES]
+
+        def admit(size: int, admitted: list[int] = admitted) -> bool:
+            admitted.append(COMMAND_BYTES + size)
+            return True
+
+        engine.tick(story.now_ms, admit=admit)
+        assert len(encode(engine.events)) <= sum(admitted)
+        recurred += len(admitted) - 1
         engine.events.clear()
+    assert recurred > 50
+
+
+def test_the_longest_recurring_job_is_within_bounds() -> None:
+    fields = "_".join([",".join(["1"] * 24)] * 5)
+    rule = parse_rule(f"cron:{fields}@Etc/GMT+5")
+    spec = JobSpec(b"x" * 255, TTR.highest, TTL.highest, PRIORITY.lowest, 255, 255, RetryPolicy(DELAY.highest, 9999, 1))
+    command = Recur(bytes([255]) * 16, spec, rule, True, b"payload", b"meta")
+    engine = Engine(START_MS)
+    assert engine.execute(command, START_MS, lambda reply: None) == OK
+    assert len(encode(engine.events)) <= COMMAND_BYTES + command.payload_size()
+    engine.events.clear()
+    due_ms = rule.after(START_MS)
+    assert due_ms is not None
+    engine.execute(Lease((spec.name,), TTR.highest), due_ms, lambda reply: None)
+    engine.tick(due_ms)
+    assert len(engine.events) == 3
+    assert len(encode(engine.events)) <= COMMAND_BYTES + len(b"payloadmeta")

@@ -15,10 +15,17 @@ from pathlib import Path
 import pytest
 
 from tests.server import PATIENCE_S, Dialogue, ServerProcess
+from workq.commands import Recur
 from workq.engine import Engine
+from workq.engine.events import DocumentPut
 from workq.log import open_log
 from workq.log.records import encode
+from workq.recurrence import parse_rule
 from workq.server import main
+from workq.values import JobSpec
+
+START_MS = 1_700_000_000_000
+NOBODY = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 # For root, to whom permissions mean nothing otherwise.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
@@ -49,8 +56,8 @@ def add(dialogue: Dialogue, job_id: str, ttr_ms: int = 60_000, ttl_ms: int = 600
     return dialogue.ask(f"add {job_id} mail {ttr_ms} {ttl_ms} {len(payload)}\r\n".encode() + payload + b"\r\n")
 
 
-def lease(dialogue: Dialogue) -> str:
-    dialogue.send(b"lease mail 0\r\n")
+def lease(dialogue: Dialogue, wait_ms: int = 0) -> str:
+    dialogue.send(b"lease mail %d\r\n" % wait_ms)
     dialogue.expect(b"+OK 1")
     job_id = dialogue.line().split(b" ")[0].decode()
     dialogue.line()
@@ -111,6 +118,24 @@ class TestStart:
             (warning,) = [line for line in server.log().splitlines() if "WARNING" in line]
             assert "the last 18 bytes of the log were not written to their end" in warning
 
+    def test_a_rule_whose_time_zone_is_not_here(self, tmp_path: Path) -> None:
+        engine = Engine(START_MS)
+        log = open_log(tmp_path, 65_536, engine.state, lambda done, total: None)
+        spec = JobSpec(b"mail", 1000, 60_000)
+        rule = parse_rule("cron:0_9_*_*_*@Europe/Berlin")
+        engine.execute(Recur(uuid.UUID(NOBODY).bytes, spec, rule, False, b""), START_MS, lambda reply: None)
+        event = engine.events[1]
+        assert isinstance(event, DocumentPut)
+        event.value = event.value.replace(b"Europe/Berlin", b"Mars/Olympus_")
+        log.append(encode(engine.events), b"")
+        log.close()
+        with ServerProcess("--data-dir", str(tmp_path)) as server, server.connect() as dialogue:
+            words = (
+                f"{NOBODY} does nothing until this server knows its rule: Invalid rule: there is no time zone 'Mars/"
+            )
+            assert words in server.log()
+            assert dialogue.ask(f"delete {NOBODY}\r\n".encode()) == b"+OK"
+
     def test_a_long_start_says_how_far_it_is(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -162,6 +187,20 @@ class TestDowntime:
             assert dialogue.inspect("server")["evicted-jobs"] == "1"
             queue = dialogue.inspect("queue mail")
             assert (queue["ready-len"], queue["scheduled-len"]) == ("2", "0")
+
+    def test_a_recurring_job_goes_on_without_doubles(self, tmp_path: Path) -> None:
+        flags = ("--data-dir", str(tmp_path))
+        leased = []
+        with ServerProcess(*flags) as server, server.connect() as dialogue:
+            assert dialogue.ask(f"recur {NOBODY} mail 60000 600000 every:100 2\r\nhi\r\n".encode()) == b"+OK"
+            leased += [lease(dialogue, 60_000) for _ in range(3)]
+            began = time.time()
+        until(lambda: time.time() > began + 0.35)
+        with ServerProcess(*flags) as server, server.connect() as dialogue:
+            leased += [lease(dialogue, 60_000) for _ in range(3)]
+        assert len(set(leased)) == 6
+        possible = {str(uuid.uuid5(uuid.UUID(NOBODY), str(round(began * 1000) + ms))) for ms in range(-9_000, 20_000)}
+        assert set(leased) <= possible
 
     def test_a_lease_goes_on_with_what_is_left_of_it(self, tmp_path: Path) -> None:
         job_id = new_id()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from workq import commands as c
 from workq.protocol import server
 from workq.protocol.server import Decoder, Malformed
+from workq.recurrence import parse_rule
 from workq.values import JobSpec, RetryPolicy
 
 Found: TypeAlias = c.Command | Malformed
@@ -90,6 +91,15 @@ FORMS: list[tuple[bytes, c.Command]] = [
         b"schedule %b ping 1000 60000 1969-12-31T23:59:59.5Z 4\r\npong\r\n" % ID,
         c.Schedule(JOB_ID, SPEC, -500, b"pong"),
     ),
+    (
+        b"recur %b ping 1000 60000 every:60000 4 -priority=1 -overlap=skip\r\npong\r\n" % ID,
+        c.Recur(JOB_ID, JobSpec(b"ping", 1000, 60000, 1), parse_rule("every:60000"), True, b"pong"),
+    ),
+    (
+        b"recur %b ping 1000 60000 cron:0_9_*_*_1-5@Europe/Berlin 0 -overlap=allow\r\n\r\n" % ID,
+        c.Recur(JOB_ID, SPEC, parse_rule("cron:0_9_*_*_1-5@Europe/Berlin"), False, b""),
+    ),
+    (b"inspect recurring 2 10\r\n", c.InspectRecurring(2, 10)),
     (
         b"run %b ping 1000 5000 4 -priority=9\r\npong\r\n" % ID,
         c.Run(JOB_ID, JobSpec(b"ping", 1000, 0, 9, foreground=True), 5000, b"pong"),

@@ -64,6 +64,14 @@ SCHEDULED = r.JobInfo(bytes(15) + b"\1", b"q", 1, 2**64 - 1, b"", 0, 0, 0, 0, 0,
             b"payload-size 0\r\npayload \r\nmax-attempts 0\r\nattempts 0\r\nmax-fails 0\r\nfails 0\r\npriority 0\r\n"
             b"state 0\r\ncreated 1970-01-01T00:00:00Z\r\ntime 1970-01-01T00:00:00Z\r\n",
         ),
+        (
+            r.RecurringJobs(
+                [r.RecurringInfo(JOB_ID, b"q", 1, 2, b"x", 3, 4, 5, "every:100", True, 6, 7, 0, 1, JOB_ID)]
+            ),
+            b"+OK 1\r\n%b 14\r\nname q\r\nttr 1\r\nttl 2\r\npayload-size 1\r\npayload x\r\nmax-attempts 3\r\n"
+            b"max-fails 4\r\npriority 5\r\nrule every:100\r\noverlap skip\r\noccurrences 6\r\nskipped 7\r\n"
+            b"last 1970-01-01T00:00:00Z\r\nlast-id %b\r\n" % (ID, ID),
+        ),
     ],
 )
 def test_forms_of_replies(reply: r.Reply, encoded: bytes) -> None:

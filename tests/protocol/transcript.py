@@ -9,9 +9,13 @@ from itertools import groupby
 from tests.server import Dialogue, ServerProcess
 
 _LINE = re.compile(r"(?P<name>\w*)(?P<what>[<>]| waits| closes| stops sending| is closed)(?: (?P<text>.*))?")
-_TOKEN = re.compile(r"(\\x[0-9a-f]{2}|\\[rn0\\]|\{\d+\*.\}|\{now\+\d+ms\}|\{time\}|\{number\})")
+_TOKEN = re.compile(r"(\\x[0-9a-f]{2}|\\[rn0\\]|\{\d+\*.\}|\{now\+\d+ms\}|\{time\}|\{number\}|\{id\})")
 _ESCAPES = {r"\r": b"\r", r"\n": b"\n", r"\0": b"\0", r"\\": b"\\"}
-_PATTERNS = {"{time}": rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "{number}": rb"\d+"}
+_PATTERNS = {
+    "{time}": rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
+    "{number}": rb"\d+",
+    "{id}": rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+}
 
 
 @dataclass(frozen=True)

@@ -6,5 +6,7 @@ They go through the same events and the same log as jobs. What a value means is 
 from typing import Final
 
 DOORS: Final = 0  # what doors keep: their queues, routings, counters; opaque to the engine
+RECURRING: Final = 1  # recurring jobs, by id: what was asked for
+RECURRED: Final = 2  # and how far they have come (`recurring.py`)
 
-AREA_NAMES: Final = ("doors",)
+AREA_NAMES: Final = ("doors", "recurring", "recurred")

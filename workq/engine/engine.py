@@ -5,13 +5,13 @@ replies. It reads no clock and does no I/O. Every change of state is an event th
 log; waiters are the one thing it holds that is not in the log, because they end with their connections.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final
 
 from workq import commands as c
 from workq.engine import inspect
-from workq.engine.documents import DOORS
+from workq.engine.documents import DOORS, RECURRED, RECURRING
 from workq.engine.events import (
     Added,
     Carried,
@@ -33,6 +33,7 @@ from workq.engine.events import (
 )
 from workq.engine.job import COMPLETED, LEASED, READY, SCHEDULED, Job
 from workq.engine.queue import Queue
+from workq.engine.recurring import Position, Recurring, define
 from workq.engine.state import State
 from workq.engine.timers import TimerWheel
 from workq.engine.waiters import LeaseWaiter, OnReply, ResultWaiter, RunWaiter, Waiter
@@ -50,10 +51,17 @@ from workq.replies import (
     Refused,
     Reply,
 )
-from workq.values import JobSpec
+from workq.values import MIB, JobSpec, shown
 
 # Deadlines worked off in one go; what is left is due at once, after others had their turn.
 TICK_STEPS: Final = 1000
+# The same for recurring jobs, whose next time takes longer to find and whose payloads have to be written.
+RECUR_STEPS: Final = 50
+RECUR_BYTES: Final = MIB
+
+
+def _always(size: int) -> bool:
+    return True
 
 
 def _wait_ends_ms(waiter: Waiter) -> int:
@@ -67,15 +75,17 @@ class Engine:
     order, for the log; the caller empties it. `next_ms()` says when `tick` has something to do.
 
     While `held`, time does nothing to jobs: no lease, TTL or schedule ends, only waits do. It is for a caller whose log
-    cannot be written, who must then not execute commands that change something either.
+    cannot be written, who must then not execute commands that change something either. While `recurring_held`, no job
+    recurs.
     """
 
-    __slots__ = ("state", "events", "held", "_waits", "_watchers", "_random")
+    __slots__ = ("state", "events", "held", "recurring_held", "_waits", "_watchers", "_random")
 
     def __init__(self, now_ms: int, seed: int = 0) -> None:
         self.state = State(now_ms)
         self.events: list[Event] = []
         self.held = False
+        self.recurring_held = False
         self._waits: TimerWheel[Waiter] = TimerWheel(_wait_ends_ms, now_ms)
         self._watchers: dict[bytes, dict[ResultWaiter, None]] = {}
         self._random = Random(seed)
@@ -109,6 +119,8 @@ class Engine:
             return self._release(command, now_ms)
         if isinstance(command, c.Delete):
             return self._delete(command)
+        if isinstance(command, c.Recur):
+            return self._recur(command, now_ms)
         if isinstance(command, c.PutDocument):
             return self._put_document(command)
         if isinstance(command, c.GetDocument):
@@ -130,13 +142,16 @@ class Engine:
         leasers = {waiter for queue in self.state.queues.values() for waiter in queue.leasers}
         return len(leasers), sum([len(watchers) for watchers in self._watchers.values()])
 
-    def tick(self, now_ms: int, job_steps: int = TICK_STEPS) -> None:
+    def tick(self, now_ms: int, job_steps: int = TICK_STEPS, admit: Callable[[int], bool] = _always) -> None:
         """Let what is due by `now_ms` happen, up to a bounded amount of work: `next_ms()` tells whether it was all.
 
-        A step that changes jobs makes two events at most; `job_steps` bounds their number.
+        A step that changes jobs makes two events at most; `job_steps` bounds their number. A job that recurs makes as
+        many bytes as a command with the same payload; `admit` is asked for them, and after a no there are none.
         """
         if not self.held:
             self._tick_jobs(now_ms, job_steps)
+            if not self.recurring_held:
+                self._tick_recurring(now_ms, admit)
         # Waits go last, so that a job which becomes ready in the last millisecond of a wait still reaches the waiter.
         steps = TICK_STEPS
         while self._waits.next_ms <= now_ms and steps > 0:
@@ -146,13 +161,21 @@ class Engine:
                 self._time_out(waiter)
 
     def next_ms(self) -> int:
-        """The time by which `tick` must be called: never after the next deadline; `NEVER_MS` if there is none."""
+        """The time by which `tick` must be called: never after the next deadline; `NEVER_MS` if there is none.
+
+        It may lie in the past: then there is something to do at once.
+        """
         if self.held:
             return self._waits.next_ms
         state = self.state
         next_ms = state.expiries.next_ms
         if state.deadlines.next_ms < next_ms:
             next_ms = state.deadlines.next_ms
+        if not self.recurring_held:
+            if state.freed:
+                return 0
+            if state.recurrences.next_ms < next_ms:
+                next_ms = state.recurrences.next_ms
         if self._waits.next_ms < next_ms:
             next_ms = self._waits.next_ms
         return next_ms
@@ -172,7 +195,7 @@ class Engine:
     # -- commands ------------------------------------------------------------------------------------------------
 
     def _add(self, command: c.Add, now_ms: int) -> Reply:
-        if command.job_id in self.state.jobs:
+        if self._is_taken(command.job_id):
             return DUPLICATE_JOB
         run_at_ms = now_ms + command.delay_ms if command.delay_ms else 0
         job = self._create(command.job_id, command.spec, command.payload, now_ms, run_at_ms, command.meta)
@@ -183,14 +206,24 @@ class Engine:
     def _schedule(self, command: c.Schedule, now_ms: int) -> Reply:
         if command.run_at_ms + command.spec.ttl_ms <= now_ms:
             return Refused("Invalid Time: time and TTL together are in the past")
-        if command.job_id in self.state.jobs:
+        if self._is_taken(command.job_id):
             return DUPLICATE_JOB
         job = self._create(command.job_id, command.spec, command.payload, now_ms, command.run_at_ms, command.meta)
         self._offer(job.queue, now_ms)
         return OK
 
+    def _recur(self, command: c.Recur, now_ms: int) -> Reply:
+        if self._is_taken(command.job_id):
+            return DUPLICATE_JOB
+        next_ms = command.rule.after(now_ms)
+        if next_ms is None:
+            return Refused(f"Invalid rule: {shown(command.rule.text)} does not occur in the next 50 years")
+        self._put(RECURRED, command.job_id, Position(next_ms).pack())
+        self._put(RECURRING, command.job_id, define(command))
+        return OK
+
     def _run(self, command: c.Run, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
-        if command.job_id in self.state.jobs:
+        if self._is_taken(command.job_id):
             return DUPLICATE_JOB
         job = self._create(command.job_id, command.spec, command.payload, now_ms, 0)
         waiter = RunWaiter(on_reply, now_ms + command.wait_ms, job)
@@ -282,9 +315,13 @@ class Engine:
 
     def _delete(self, command: c.Delete) -> Reply:
         job = self.state.jobs.get(command.job_id)
-        if job is None:
+        if job is not None:
+            self._remove(job)
+        elif command.job_id in self.state.recurring:
+            self._put(RECURRING, command.job_id, b"")
+            self._put(RECURRED, command.job_id, b"")
+        else:
             return NOT_FOUND
-        self._remove(job)
         return OK
 
     def _result(self, command: c.Result, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
@@ -300,9 +337,7 @@ class Engine:
         return waiter
 
     def _put_document(self, command: c.PutDocument) -> Reply:
-        event = DocumentPut(DOORS, command.key, command.value)
-        event.apply(self.state)
-        self.events.append(event)
+        self._put(DOORS, command.key, command.value)
         return OK
 
     def _get_document(self, command: c.GetDocument) -> Reply:
@@ -335,6 +370,58 @@ class Engine:
                 self._commit(job, Due(job.job_id))
                 self._offer(job.queue, now_ms)
 
+    def _tick_recurring(self, now_ms: int, admit: Callable[[int], bool]) -> None:
+        state = self.state
+        steps = RECUR_STEPS
+        budget = RECUR_BYTES
+        while steps > 0 and budget > 0:
+            steps -= 1
+            recurring: Recurring | None
+            if state.freed:
+                recurring = next(iter(state.freed))
+                if state.is_unfinished(recurring.last_id()):  # the job was brought back
+                    del state.freed[recurring]
+                    state.hold(recurring)
+                    continue
+            elif state.recurrences.next_ms <= now_ms:
+                recurring = state.recurrences.step(now_ms)
+                if recurring is None:
+                    continue
+            else:
+                break
+            budget -= recurring.size()
+            if not admit(recurring.size()):
+                if recurring not in state.freed:
+                    state.recurrences.add(recurring, recurring.position.next_ms)
+                self.recurring_held = True
+                break
+            self._occur(recurring, now_ms)
+
+    def _occur(self, recurring: Recurring, now_ms: int) -> None:
+        """Let the occurrence that is due, the last one of several, become a job; or one that was held back."""
+        old = recurring.position
+        if recurring.is_armed() and old.next_ms <= now_ms:
+            at_ms, following_ms = recurring.rule.caught_up(old.next_ms, now_ms)
+            skipped = old.skipped + (old.held_ms != 0)
+            new = Position(following_ms or 0, old.last_ms, 0, old.occurrences, skipped)
+        else:
+            at_ms = old.held_ms
+            new = Position(old.next_ms, old.last_ms, 0, old.occurrences, old.skipped)
+        job_id = recurring.id_at(at_ms)
+        if recurring.skips and old.last_ms and self.state.is_unfinished(recurring.last_id()):
+            new.held_ms = at_ms
+            self._put(RECURRED, recurring.recurring_id, new.pack())
+            return
+        new.last_ms = at_ms
+        new.occurrences += 1
+        # The job goes first: a log that is torn between the two then lacks the note that it exists, and not the job.
+        job = None
+        if not self._is_taken(job_id):
+            job = self._create(job_id, recurring.spec, recurring.payload, now_ms, 0, recurring.meta)
+        self._put(RECURRED, recurring.recurring_id, new.pack())
+        if job is not None:
+            self._offer(job.queue, now_ms)
+
     def _expire(self, job: Job) -> None:
         self._commit(job, Expired(job.job_id))
         self._answer_watchers(job, NOT_FOUND)
@@ -362,7 +449,16 @@ class Engine:
             self._end_wait(waiter)
         waiter.on_reply(TIMED_OUT)
 
+    def _put(self, area: int, key: bytes, value: bytes) -> None:
+        event = DocumentPut(area, key, value)
+        event.apply(self.state)
+        self.events.append(event)
+
     # -- jobs ----------------------------------------------------------------------------------------------------
+
+    def _is_taken(self, job_id: bytes) -> bool:
+        state = self.state
+        return job_id in state.jobs or (len(state.recurring) > 0 and job_id in state.recurring)
 
     def _commit(self, job: Job, event: JobEvent) -> None:
         """Let `event` happen to `job`. Foreground jobs end with their connection, so their events are not kept."""

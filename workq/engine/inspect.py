@@ -3,8 +3,19 @@
 from workq import commands as c
 from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Job
 from workq.engine.queue import Queue
+from workq.engine.recurring import Recurring
 from workq.engine.state import State
-from workq.replies import NOT_FOUND, JobIds, JobInfo, Jobs, QueueInfo, Queues, Reply
+from workq.replies import (
+    NOT_FOUND,
+    JobIds,
+    JobInfo,
+    Jobs,
+    QueueInfo,
+    Queues,
+    RecurringInfo,
+    RecurringJobs,
+    Reply,
+)
 
 
 def answer(state: State, command: c.Command) -> Reply:
@@ -30,6 +41,9 @@ def answer(state: State, command: c.Command) -> Reply:
         if queue is None:
             return NOT_FOUND
         return Jobs([_job_info(job) for job in queue.scheduled_jobs(command.cursor, command.limit)])
+    if isinstance(command, c.InspectRecurring):
+        page = state.recurring.values()[command.cursor : command.cursor + command.limit]
+        return RecurringJobs([_recurring_info(recurring) for recurring in page])
     raise TypeError(f"the engine does not know {type(command).__name__}")
 
 
@@ -55,6 +69,28 @@ def _job_info(job: Job) -> JobInfo:
         job.deadline_ms if job.state == SCHEDULED else job.scheduled_ms,
         job.meta,
         job.result,
+    )
+
+
+def _recurring_info(recurring: Recurring) -> RecurringInfo:
+    spec = recurring.spec
+    position = recurring.position
+    return RecurringInfo(
+        recurring.recurring_id,
+        spec.name,
+        spec.ttr_ms,
+        spec.ttl_ms,
+        recurring.payload,
+        spec.max_attempts,
+        spec.max_fails,
+        spec.priority,
+        recurring.rule.text,
+        recurring.skips,
+        position.occurrences,
+        position.skipped,
+        position.next_ms if recurring.is_armed() else 0,
+        position.last_ms,
+        recurring.last_id() if position.last_ms else b"",
     )
 
 

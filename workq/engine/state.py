@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from sortedcontainers import SortedList
+from sortedcontainers import SortedDict, SortedList
 
-from workq.engine.documents import AREA_NAMES
+from workq.engine.documents import AREA_NAMES, RECURRED, RECURRING
 from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Job
 from workq.engine.queue import Queue
+from workq.engine.recurring import Recurring, next_ms, unpack_position
 from workq.engine.table import JobTable
 from workq.engine.timers import TimerWheel
 
@@ -40,6 +41,10 @@ class State:
                   documents
     documents     what is kept beside jobs: areas of keys and values (`documents.py`)
     finished      jobs with `meta` that have finished since the broker last took this list
+    recurring     recurring jobs, by id
+    recurrences   the next occurrence of each of them
+    held          those with an occurrence that waits, by the id of the job that it waits for
+    freed         those whose wait may be over, in the order in which it was
     """
 
     __slots__ = (
@@ -53,6 +58,10 @@ class State:
         "stored_bytes",
         "documents",
         "finished",
+        "recurring",
+        "recurrences",
+        "held",
+        "freed",
     )
 
     def __init__(self, now_ms: int) -> None:
@@ -66,6 +75,10 @@ class State:
         self.stored_bytes = 0
         self.documents: list[dict[bytes, bytes]] = [{} for _ in AREA_NAMES]
         self.finished: list[Job] = []
+        self.recurring: SortedDict[bytes, Recurring] = SortedDict()
+        self.recurrences: TimerWheel[Recurring] = TimerWheel(next_ms, now_ms)
+        self.held: dict[bytes, Recurring] = {}
+        self.freed: dict[Recurring, None] = {}
 
     def queue(self, name: bytes) -> Queue:
         """The queue `name`, made at its first use."""
@@ -76,7 +89,7 @@ class State:
         return queue
 
     def put_document(self, area: int, key: bytes, value: bytes) -> None:
-        """Let `key` have `value` from now on; b"" for none."""
+        """Let `key` have `value` from now on; b"" for none. Raises `InvalidValue` for what its area does not allow."""
         documents = self.documents[area]
         old = documents.pop(key, None)
         if old is not None:
@@ -84,6 +97,46 @@ class State:
         if value:
             documents[key] = value
             self.stored_bytes += len(key) + len(value)
+        if area in (RECURRING, RECURRED):
+            self._set_recurring(key)
+
+    def _set_recurring(self, key: bytes) -> None:
+        """Let a recurring job be what its documents say."""
+        old = self.recurring.pop(key, None)
+        if old is not None:
+            if old.is_armed():
+                self.recurrences.remove(old, old.position.next_ms)
+            if old.position.held_ms:
+                self.held.pop(old.last_id(), None)
+                self.freed.pop(old, None)
+        definition = self.documents[RECURRING].get(key)
+        value = self.documents[RECURRED].get(key)
+        if definition is None or value is None:
+            return
+        position = unpack_position(value)
+        if old is not None and old.definition is definition:
+            recurring = old
+            recurring.position = position
+        else:
+            recurring = Recurring(key, definition, position)
+        self.recurring[key] = recurring
+        if recurring.is_armed():
+            self.recurrences.add(recurring, position.next_ms)
+        if position.held_ms:
+            self.hold(recurring)
+
+    def is_unfinished(self, job_id: bytes) -> bool:
+        """Whether there is such a job that has not ended."""
+        job = self.jobs.get(job_id)
+        return job is not None and job.result is None
+
+    def hold(self, recurring: Recurring) -> None:
+        """Let the occurrence that waits be free when the job of the last one ends, or at once."""
+        last_id = recurring.last_id()
+        if self.is_unfinished(last_id):
+            self.held[last_id] = recurring
+        else:
+            self.freed[recurring] = None
 
     def insert(self, job: Job, to: int, deadline_ms: int) -> None:
         """Take in `job`, whose state will be `to`; `deadline_ms` goes with LEASED and SCHEDULED."""
@@ -137,12 +190,17 @@ class State:
             job.deadline_ms = deadline_ms
             job.queue.push_scheduled(job)
             self.deadlines.add(job, deadline_ms)
-        elif to == GONE:
-            self._leave(job)
-        elif not job.spec.foreground:  # finished
-            self.stored_bytes += len(job.result or b"")
-            if job.extra is not None and job.extra.meta:
-                self.finished.append(job)
+        else:
+            if self.held:
+                recurring = self.held.pop(job.job_id, None)
+                if recurring is not None:
+                    self.freed[recurring] = None
+            if to == GONE:
+                self._leave(job)
+            elif not job.spec.foreground:  # finished
+                self.stored_bytes += len(job.result or b"")
+                if job.extra is not None and job.extra.meta:
+                    self.finished.append(job)
 
     def _leave(self, job: Job) -> None:
         self.jobs.remove(job)

@@ -36,6 +36,7 @@ from workq.log.segments import (
     segment_name,
     segment_numbers,
 )
+from workq.values import InvalidValue
 
 # Bytes read so far, bytes in all.
 OnProgress: TypeAlias = Callable[[int, int], None]
@@ -141,7 +142,7 @@ class Applier:
                 raise BadRecord(f"there is no job {event.job_id.hex()}")
         try:
             event.apply(self.state)
-        except ImpossibleMove as error:
+        except (ImpossibleMove, InvalidValue) as error:
             raise BadRecord(str(error)) from None
 
 

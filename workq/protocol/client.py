@@ -73,6 +73,21 @@ def _schedule(command: c.Schedule) -> bytes:
     return line + command.payload + b"\r\n"
 
 
+def _recur(command: c.Recur) -> bytes:
+    spec = command.spec
+    line = b"recur %b %b %d %d %b %d%b%b\r\n" % (
+        format_id(command.job_id),
+        spec.name,
+        spec.ttr_ms,
+        spec.ttl_ms,
+        command.rule.text.encode(),
+        len(command.payload),
+        _flags(spec),
+        b" -overlap=skip" if command.skips else b"",
+    )
+    return line + command.payload + b"\r\n"
+
+
 def _time(time_ms: int) -> bytes:
     fraction = time_ms % 1000
     text = format_time(time_ms)
@@ -155,9 +170,14 @@ def _inspect_scheduled_jobs(command: c.InspectScheduledJobs) -> bytes:
     return b"inspect scheduled-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
 
 
+def _inspect_recurring(command: c.InspectRecurring) -> bytes:
+    return b"inspect recurring %d %d\r\n" % (command.cursor, command.limit)
+
+
 _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.Add: _add,
     c.Schedule: _schedule,
+    c.Recur: _recur,
     c.Run: _run,
     c.Lease: _lease,
     c.Complete: _complete,
@@ -172,6 +192,7 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.InspectJob: _inspect_job,
     c.InspectJobs: _inspect_jobs,
     c.InspectScheduledJobs: _inspect_scheduled_jobs,
+    c.InspectRecurring: _inspect_recurring,
 }
 
 
@@ -320,6 +341,32 @@ class Connection:
             )
         return r.Jobs(jobs)
 
+    def _recurring(self, count: int) -> _Reading:
+        jobs = []
+        for _ in range(count):
+            job_id, fields = yield from self._fields()
+            following, last = fields.get(b"next"), fields.get(b"last")
+            jobs.append(
+                r.RecurringInfo(
+                    job_id=parse_id(job_id),
+                    name=check_name(_field(fields, b"name")),
+                    ttr_ms=_number(_field(fields, b"ttr")),
+                    ttl_ms=_number(_field(fields, b"ttl")),
+                    payload=_field(fields, b"payload"),
+                    max_attempts=_number(_field(fields, b"max-attempts")),
+                    max_fails=_number(_field(fields, b"max-fails")),
+                    priority=_number(_field(fields, b"priority"), signed=True),
+                    rule=_field(fields, b"rule").decode("ascii", "replace"),
+                    skips=_field(fields, b"overlap") == b"skip",
+                    occurrences=_number(_field(fields, b"occurrences")),
+                    skipped=_number(_field(fields, b"skipped")),
+                    next_ms=0 if following is None else parse_time(following),
+                    last_ms=0 if last is None else parse_time(last),
+                    last_id=b"" if last is None else parse_id(_field(fields, b"last-id")),
+                )
+            )
+        return r.RecurringJobs(jobs)
+
     # -- pieces --------------------------------------------------------------------------------------------------
 
     def _only_object(self, count: int, words: int) -> Generator[None, None, list[bytes]]:
@@ -406,6 +453,7 @@ _READERS: Final[dict[type[c.Command], _Reader]] = {
     c.InspectJob: Connection._jobs,
     c.InspectJobs: Connection._jobs,
     c.InspectScheduledJobs: Connection._jobs,
+    c.InspectRecurring: Connection._recurring,
 }
 
 

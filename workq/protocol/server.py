@@ -15,6 +15,7 @@ from workq import commands as c
 from workq import replies as r
 from workq.protocol.text import check_id, format_id, format_time, parse_id, parse_time, shown_bytes
 from workq.record import Record
+from workq.recurrence import parse_rule
 from workq.values import (
     ATTEMPT,
     CURSOR,
@@ -430,7 +431,7 @@ def _unknown(name: bytes, line: bytes, error: str) -> Malformed:
     if error:
         return Malformed(error)
     if name.startswith(b"inspect"):
-        objects = "server, queue, queues, job, jobs, scheduled-jobs"
+        objects = "server, queue, queues, job, jobs, scheduled-jobs, recurring"
         return Malformed(f"Unknown command: {shown_bytes(name)}, inspect knows {objects}")
     commands = ", ".join(dict.fromkeys([known.split(b" ")[0].decode() for known in _SHAPES]))
     return Malformed(f"Unknown command: {shown_bytes(name)}, known are {commands}")
@@ -517,8 +518,20 @@ def _schedule(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.Schedule(job_id, _background_spec(job_id, args[1], ttr_ms, ttl_ms, flags), run_at_ms, payload)
 
 
+def _recur(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    job_id = parse_id(args[0])
+    ttr_ms = _number(TTR, args[2])
+    ttl_ms = _number(TTL, args[3])
+    rule = parse_rule(args[4].decode("utf-8", "replace"))
+    overlap = flags.get(b"overlap", b"allow")
+    if overlap not in (b"allow", b"skip"):
+        raise InvalidValue(f"Invalid overlap: {shown_bytes(overlap)} is not allow or skip")
+    spec = _background_spec(job_id, args[1], ttr_ms, ttl_ms, flags)
+    return c.Recur(job_id, spec, rule, overlap == b"skip", payload)
+
+
 def _background_spec(job_id: bytes, name: bytes, ttr_ms: int, ttl_ms: int, flags: _Flags) -> JobSpec:
-    """What `add` and `schedule` do alike when they have read their arguments."""
+    """What `add`, `schedule` and `recur` do alike when they have read their arguments."""
     max_attempts = _flag(flags, b"max-attempts", MAX_ATTEMPTS)
     max_fails = _flag(flags, b"max-fails", MAX_FAILS)
     priority = _flag(flags, b"priority", PRIORITY, _SIGNED)
@@ -626,6 +639,10 @@ def _inspect_scheduled_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Com
     return c.InspectScheduledJobs(check_name(args[0]), *_page(args))
 
 
+def _inspect_recurring(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectRecurring(*_page(args))
+
+
 def _page(args: _Args) -> tuple[int, int]:
     """The cursor and the limit that end the arguments of a listing."""
     return CURSOR.check(_number(CURSOR, args[-2])), LIMIT.check(_number(LIMIT, args[-1]))
@@ -640,6 +657,13 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
     for shape in (
         _Shape("add", "<id> <name> <ttr> <ttl> <payload-size>", _add, PAYLOAD_SIZE, (*_JOB_FLAGS, b"delay"), 3),
         _Shape("schedule", "<id> <name> <ttr> <ttl> <time> <payload-size>", _schedule, PAYLOAD_SIZE, _JOB_FLAGS, 3),
+        _Shape(
+            "recur",
+            "<id> <name> <ttr> <ttl> <rule> <payload-size>",
+            _recur,
+            PAYLOAD_SIZE,
+            (*_JOB_FLAGS, b"overlap"),
+        ),
         _Shape("run", "<id> <name> <ttr> <wait-timeout> <payload-size>", _run, PAYLOAD_SIZE, (b"priority",), 1),
         _Shape("lease", "<name>... <wait-timeout>", _lease, switches=(b"attempt",)),
         _Shape("complete", "<id> <result-size>", _complete, PAYLOAD_SIZE, (b"attempt",)),
@@ -654,6 +678,7 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
         _Shape("inspect job", "<id>", _inspect_job),
         _Shape("inspect jobs", "<name> <cursor-offset> <limit>", _inspect_jobs),
         _Shape("inspect scheduled-jobs", "<name> <cursor-offset> <limit>", _inspect_scheduled_jobs),
+        _Shape("inspect recurring", "<cursor-offset> <limit>", _inspect_recurring),
     )
 }
 
@@ -698,6 +723,8 @@ def encode(reply: r.Reply) -> bytes:
         return _encode_objects([_queue_object(queue) for queue in reply.queues])
     if isinstance(reply, r.Jobs):
         return _encode_objects([_job_object(job) for job in reply.jobs])
+    if isinstance(reply, r.RecurringJobs):
+        return _encode_objects([_recurring_object(job) for job in reply.jobs])
     raise TypeError(f"the protocol has no form for {type(reply).__name__}")
 
 
@@ -751,4 +778,26 @@ def _job_object(job: r.JobInfo) -> _Object:
     ]
     if job.scheduled_ms:
         pairs.append((b"time", format_time(job.scheduled_ms)))
+    return format_id(job.job_id), pairs
+
+
+def _recurring_object(job: r.RecurringInfo) -> _Object:
+    pairs: list[tuple[bytes, bytes | int]] = [
+        (b"name", job.name),
+        (b"ttr", job.ttr_ms),
+        (b"ttl", job.ttl_ms),
+        (b"payload-size", len(job.payload)),
+        (b"payload", job.payload),
+        (b"max-attempts", job.max_attempts),
+        (b"max-fails", job.max_fails),
+        (b"priority", job.priority),
+        (b"rule", job.rule.encode()),
+        (b"overlap", b"skip" if job.skips else b"allow"),
+        (b"occurrences", job.occurrences),
+        (b"skipped", job.skipped),
+    ]
+    if job.next_ms:
+        pairs.append((b"next", format_time(job.next_ms)))
+    if job.last_ms:
+        pairs += [(b"last", format_time(job.last_ms)), (b"last-id", format_id(job.last_id))]
     return format_id(job.job_id), pairs

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
+from uuid import UUID
 
 from workq.broker import Broker, Clock
 from workq.build import is_compiled
@@ -160,6 +161,10 @@ def _open_log(directory: Path, segment_size: int, engine: Engine) -> FileLog:
         raise StartError(f"cannot use the data directory {directory}: {_directory_problem(error)}") from None
     jobs = len(engine.state.jobs)
     log.info("%d jobs are in %s, read in %.1f s", jobs, directory.absolute(), time.monotonic() - started)
+    for recurring in engine.state.recurring.values():
+        if recurring.rule.problem:
+            text = "the recurring job %s does nothing until this server knows its rule: %s"
+            log.warning(text, UUID(bytes=recurring.recurring_id), recurring.rule.problem)
     return file_log
 
 

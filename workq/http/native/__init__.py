@@ -3,20 +3,25 @@
 structs.py     what requests and answers look like; the OpenAPI description is made from the same
 operations.py  one `Operation` per method and path, and how its request is read
 answers.py     replies of the engine as answers
-jobs.py, queues.py, server.py   the operations
+jobs.py, recurring.py, queues.py, server.py   the operations
 openapi.py     the description
 """
 
 from aiohttp import web
 
 from workq.gateway import Gateway
-from workq.http.native import jobs, openapi, queues, server
+from workq.http.native import jobs, openapi, queues, recurring, server
 from workq.http.native.operations import Operation
 
 
 def operations(gateway: Gateway) -> list[Operation]:
     """All operations of the API."""
-    return [*jobs.operations(gateway), *queues.operations(gateway), *server.operations(gateway)]
+    return [
+        *jobs.operations(gateway),
+        *recurring.operations(gateway),
+        *queues.operations(gateway),
+        *server.operations(gateway),
+    ]
 
 
 def add_routes(application: web.Application, gateway: Gateway) -> None:

@@ -116,6 +116,27 @@ def job(info: r.JobInfo) -> s.Job:
     )
 
 
+def recurring_job(info: r.RecurringInfo) -> s.RecurringJob:
+    """A recurring job as it stands."""
+    return s.RecurringJob(
+        id_text(info.job_id),
+        info.name.decode(),
+        info.rule,
+        "skip" if info.skips else "allow",
+        info.ttr_ms,
+        info.ttl_ms,
+        info.priority,
+        info.max_attempts,
+        info.max_fails,
+        info.occurrences,
+        info.skipped,
+        moment(info.next_ms) if info.next_ms else None,
+        moment(info.last_ms) if info.last_ms else None,
+        id_text(info.last_id) if info.last_ms else None,
+        *text_or_bytes(info.payload),
+    )
+
+
 def queue(info: r.QueueInfo) -> s.Queue:
     """Figures of a queue."""
     return s.Queue(info.name.decode(), info.ready_len, info.scheduled_len, info.leased_len)

@@ -15,7 +15,7 @@ from workq.http.native import answers
 from workq.http.native import structs as s
 from workq.http.native.operations import Operation, bytes_of
 from workq.protocol.text import check_id, parse_id
-from workq.values import PAYLOAD_SIZE, RESULT_SIZE, RetryPolicy, check_name
+from workq.values import PAYLOAD_SIZE, RESULT_SIZE, JobSpec, RetryPolicy, check_name
 
 
 def operations(gateway: Gateway) -> list[Operation]:
@@ -115,15 +115,7 @@ class _Jobs:
 
     async def add(self, request: web.Request, given: s.NewJob) -> web.Response:
         payload = bytes_of("payload", PAYLOAD_SIZE, given.payload, given.payload_base64)
-        spec = job_spec(
-            given.queue.encode(),
-            given.ttr_ms,
-            given.ttl_ms,
-            given.priority,
-            given.max_attempts,
-            given.max_fails,
-            _retry_policy(given),
-        )
+        spec = background_spec(given)
         job_id = self._job_id(given.id)
         run_at_ms = self._run_at_ms(given)
         command = c.Schedule(job_id, spec, run_at_ms, payload) if run_at_ms else c.Add(job_id, spec, payload)
@@ -230,10 +222,13 @@ def _policy(delay_ms: int, backoff: float, max_delay_ms: int) -> RetryPolicy:
     return RetryPolicy(delay_ms, round(backoff * 1_000), max_delay_ms)
 
 
-def _retry_policy(given: s.NewJob) -> RetryPolicy | None:
-    return (
-        _policy(given.retry_delay_ms, given.retry_backoff, given.retry_max_delay_ms) if given.retry_delay_ms else None
-    )
+def background_spec(given: s.Background) -> JobSpec:
+    """The spec that a request asks for."""
+    policy = None
+    if given.retry_delay_ms:
+        policy = _policy(given.retry_delay_ms, given.retry_backoff, given.retry_max_delay_ms)
+    name = given.queue.encode()
+    return job_spec(name, given.ttr_ms, given.ttl_ms, given.priority, given.max_attempts, given.max_fails, policy)
 
 
 def _unix_ms(moment: datetime) -> int:

@@ -76,6 +76,18 @@ Attempt: TypeAlias = Annotated[
         "attempt", values.ATTEMPT, "the attempt that speaks, as its lease told; refused unless it still holds the job"
     ),
 ]
+Rule: TypeAlias = Annotated[
+    str,
+    _text(
+        "rule",
+        None,
+        "every:<ms>, or cron: and the five fields of cron joined by _, and @ and a time zone of IANA if not UTC",
+        "`every:<ms>`, or `cron:<minute>_<hour>_<day>_<month>_<weekday>[@<time zone>]`, as in doc/protocol.md",
+    ),
+]
+Overlap: TypeAlias = Annotated[
+    Literal["allow", "skip"], Meta(description="whether the next one waits until the last one has ended: `skip`")
+]
 RunWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for the result")]
 LeaseWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for a job")]
 Limit: TypeAlias = Annotated[int, _number("limit", values.LIMIT, "how many at most")]
@@ -100,8 +112,8 @@ class Nothing(Request):
     """No options."""
 
 
-class NewJob(Request):
-    """A job to be added. Give `payload` or `payload_base64` or neither; without an `id` the server makes one."""
+class Background(Request, kw_only=True):
+    """What every job of a queue can be given. Give `payload` or `payload_base64` or neither."""
 
     queue: QueueName
     payload: str | UnsetType = UNSET
@@ -115,8 +127,20 @@ class NewJob(Request):
     retry_delay_ms: RetryDelay = 0
     retry_backoff: RetryBackoff = 1
     retry_max_delay_ms: RetryMaxDelay = 0
+
+
+class NewJob(Background, kw_only=True):
+    """A job to be added. Give `payload` or `payload_base64` or neither; without an `id` the server makes one."""
+
     delay_ms: Delay = 0
     run_at: Annotated[datetime, Meta(tz=True, description="not before this time")] | UnsetType = UNSET
+
+
+class NewRecurringJob(Background, kw_only=True):
+    """Jobs to be added whenever `rule` says; `id` is that of the rule, the jobs have their own."""
+
+    rule: Rule
+    overlap: Overlap = "allow"
 
 
 class NewForegroundJob(Request):
@@ -199,6 +223,7 @@ class JobsPage(Request):
     limit: Limit = values.LIMIT.highest
 
 
+ALLOWED["overlap"] = "allow or skip"
 ALLOWED["state"] = "ready or scheduled"
 
 
@@ -268,6 +293,34 @@ class Jobs(Struct):
     """A page of jobs; `next_cursor` is null on the last one."""
 
     jobs: list[Job]
+    next_cursor: int | None
+
+
+class RecurringJob(Struct):
+    """What is added again and again; `next_at` is null if nothing is to come, `last_at` before the first one."""
+
+    id: str
+    queue: str
+    rule: str
+    overlap: Literal["allow", "skip"]
+    ttr_ms: int
+    ttl_ms: int
+    priority: int
+    max_attempts: int
+    max_fails: int
+    occurrences: int
+    skipped: int
+    next_at: datetime | None
+    last_at: datetime | None
+    last_id: str | None
+    payload: str | UnsetType = UNSET
+    payload_base64: bytes | UnsetType = UNSET
+
+
+class RecurringJobs(Struct):
+    """A page of recurring jobs; `next_cursor` is null on the last one."""
+
+    jobs: list[RecurringJob]
     next_cursor: int | None
 
 
