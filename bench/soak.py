@@ -20,9 +20,10 @@ from bench.scenarios import Load
 from bench.servers import BASELINE, RunningServer, find_servers, running
 
 _RESIDENT_TTL_MS: Final = 864_000_000
-# Completed jobs are gone after five seconds, so that the server soon neither grows nor shrinks.
-_LOAD: Final = Load(connections=16, ttl_ms=5000)
-_SOAK: Final = Load(connections=4, depth=4, ttl_ms=5000)
+# Completed jobs are gone after a while, so the server soon neither grows nor shrinks. What a slice leaves must last
+# until the next one takes it.
+_LOAD: Final = Load(connections=16, ttl_ms=20_000)
+_SOAK: Final = Load(connections=4, depth=4, ttl_ms=20_000)
 _SLICE_SECONDS: Final = 10.0
 _CONTROL_SECONDS: Final = 2.0
 _PAUSE_MS: Final = 50.0
