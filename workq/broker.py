@@ -1,9 +1,8 @@
 """The engine with a clock, on an event loop: the one thing that doors talk to.
 
-A turn is the unit of work. Commands are executed as their bytes arrive; at the end of the turn the events of all of
-them leave together, and then the replies of all connections do. With a log, a turn is one of the event loop, so a busy
-server pays for a write to disk and a wake-up once per turn, not once per command. In memory there is nothing to share:
-a turn is what one read brings, and the event loop is spared a round for the end of it.
+A loop turn is the unit of work. Commands are executed as their bytes arrive; at the end of the turn the events of all
+of them leave together, and then the replies of all connections do. So a busy server pays for a write and a wake-up
+once per turn, not once per command.
 """
 
 import asyncio
@@ -81,7 +80,6 @@ class Broker:
         if commit is not None:
             commit.on_writable = self._on_writable
         self._turn_ms = 0  # the time of this turn; 0 between turns
-        self._ticked_ms = 0  # when the engine's `tick` was last called; in memory only
         self._mark = 0  # how many events there were before the engine was called
         self._has_room = True  # in the log, for what time does to jobs
         self._awake: dict[Client, None] = {}
@@ -117,16 +115,6 @@ class Broker:
         self._awake.pop(client, None)
         if not self._clients:
             self._no_clients.set()
-
-    def enter(self) -> None:
-        """Bytes of a client have come; when they are worked off, call `leave`."""
-        if self._commit is None and not self._turn_ms:
-            self._start_turn()
-
-    def leave(self) -> None:
-        """What has come is worked off. In memory that ends the turn."""
-        if self._commit is None:
-            self._end_turn()
 
     def execute(self, command: Command, on_reply: OnReply) -> Reply | Waiter:
         """Execute `command`: see `Engine.execute`. Replies may leave at the end of the turn, not before (`wake`)."""
@@ -213,11 +201,7 @@ class Broker:
         self._last_count = 0
 
     def _begin_turn(self) -> int:
-        """Begin a turn that the event loop ends."""
         self._loop.call_soon(self._end_turn)
-        return self._start_turn()
-
-    def _start_turn(self) -> int:
         self._turn_number += 1
         if self._turn_number & _TIMED_TURNS == 0:
             self._turn_began_s = time.perf_counter()
@@ -230,8 +214,7 @@ class Broker:
         if engine.next_ms() <= now_ms:
             if self._commit is not None:
                 self._tick_with_log(self._commit, now_ms)
-            elif self._ticked_ms != now_ms:  # so that a lot of work that is due leaves time for clients
-                self._ticked_ms = now_ms
+            else:
                 engine.tick(now_ms)
         return now_ms
 

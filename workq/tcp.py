@@ -84,13 +84,9 @@ class Connection:
 
     def data_received(self, data: bytes) -> None:
         """Bytes of commands arrived."""
-        self._broker.enter()
-        try:
-            self._decoder.feed(data)
-            self._starved = False
-            self._serve()
-        finally:
-            self._broker.leave()
+        self._decoder.feed(data)
+        self._starved = False
+        self._serve()
 
     def eof_received(self) -> bool:
         """The client sends no more. It gets the replies to what it sent; if it waits, it is taken to be gone."""
