@@ -131,7 +131,7 @@ class Broker:
             return self._engine.execute(command, now_ms, on_reply)
         self.changed = False
         if command.changes:
-            refusal = commit.admit(command.payload_size())
+            refusal = commit.admit(command.log_bytes())
             if refusal is not None:
                 return refusal
         events = self._engine.events

@@ -4,11 +4,14 @@ A command is plain data. The values in it are already in range: a door that cann
 client with the `InvalidValue` it got. Ids are the 16 bytes of a UUID, names are ASCII bytes, times are milliseconds.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from workq.record import Record
 from workq.recurrence import RULE_LENGTH, Rule
 from workq.values import DOCUMENT_KEY_SIZE, DOCUMENT_SIZE, JobSpec
+
+# What a lease takes in the log, at most.
+_LEASE_BYTES: Final = 40
 
 
 class Command(Record):
@@ -17,8 +20,8 @@ class Command(Record):
     __slots__ = ()
     changes: ClassVar[bool] = False
 
-    def payload_size(self) -> int:
-        """Bytes of the payload or result that comes with it."""
+    def log_bytes(self) -> int:
+        """For how many bytes there must be room in the log, beyond those that any command may need."""
         return 0
 
 
@@ -39,7 +42,7 @@ class Add(Command):
         self.meta = meta
         self.delay_ms = delay_ms
 
-    def payload_size(self) -> int:
+    def log_bytes(self) -> int:
         return len(self.payload) + len(self.meta)
 
 
@@ -57,7 +60,7 @@ class Schedule(Command):
         self.payload = payload
         self.meta = meta
 
-    def payload_size(self) -> int:
+    def log_bytes(self) -> int:
         return len(self.payload) + len(self.meta)
 
 
@@ -81,7 +84,7 @@ class Recur(Command):
         self.payload = payload
         self.meta = meta
 
-    def payload_size(self) -> int:
+    def log_bytes(self) -> int:
         return len(self.payload) + len(self.meta) + len(self.spec.name) + RULE_LENGTH
 
 
@@ -98,24 +101,29 @@ class Run(Command):
         self.wait_ms = wait_ms
         self.payload = payload
 
-    def payload_size(self) -> int:
+    def log_bytes(self) -> int:
         return len(self.payload)
 
 
 class Lease(Command):
-    """Take the best ready job of one of `names`, waiting for one. Replies: `LeasedJob`, `TimedOut`.
+    """Take the best ready job of one of `names`, waiting for one. Replies: `LeasedJob`, `LeasedJobs`, `TimedOut`.
 
+    count   how many jobs to take if they are ready; with more than 1 the reply is `LeasedJobs`, be it of one
     fenced  whether the worker wants to know the number of its attempt, to say it in all that it does with the job
     """
 
-    __match_args__ = ("names", "wait_ms", "fenced")
+    __match_args__ = ("names", "wait_ms", "fenced", "count")
     __slots__ = __match_args__
     changes: ClassVar[bool] = True
 
-    def __init__(self, names: tuple[bytes, ...], wait_ms: int, fenced: bool = False) -> None:
+    def __init__(self, names: tuple[bytes, ...], wait_ms: int, fenced: bool = False, count: int = 1) -> None:
         self.names = names
         self.wait_ms = wait_ms
         self.fenced = fenced
+        self.count = count
+
+    def log_bytes(self) -> int:
+        return self.count * _LEASE_BYTES if self.count > 1 else 0
 
 
 class Complete(Command):
@@ -134,7 +142,7 @@ class Complete(Command):
         self.result = result
         self.attempt = attempt
 
-    def payload_size(self) -> int:
+    def log_bytes(self) -> int:
         return len(self.result)
 
 
@@ -154,7 +162,7 @@ class Fail(Command):
         self.attempt = attempt
         self.final = final
 
-    def payload_size(self) -> int:
+    def log_bytes(self) -> int:
         return len(self.result)
 
 
@@ -194,6 +202,20 @@ class Result(Command):
         self.wait_ms = wait_ms
 
 
+class Results(Command):
+    """Read the results of several jobs, waiting for all of them. Replies: `JobResults`, `TimedOut`, `NotFound`.
+
+    When the wait ends the reply has those that there are. Jobs that do not exist are left out.
+    """
+
+    __match_args__ = ("job_ids", "wait_ms")
+    __slots__ = __match_args__
+
+    def __init__(self, job_ids: tuple[bytes, ...], wait_ms: int) -> None:
+        self.job_ids = job_ids
+        self.wait_ms = wait_ms
+
+
 class Delete(Command):
     """Remove a job in whatever state it is, or end a recurring one. Replies: `Ok`, `NotFound`."""
 
@@ -219,7 +241,7 @@ class PutDocument(Command):
         self.key = key
         self.value = value
 
-    def payload_size(self) -> int:
+    def log_bytes(self) -> int:
         return len(self.key) + len(self.value)
 
 

@@ -70,6 +70,16 @@ class LeasedJob(Reply):
         self.attempt = attempt
 
 
+class LeasedJobs(Reply):
+    """Several jobs at a time, as `LeasedJob`; at least one."""
+
+    __match_args__ = ("jobs",)
+    __slots__ = __match_args__
+
+    def __init__(self, jobs: list[LeasedJob]) -> None:
+        self.jobs = jobs
+
+
 class JobResult(Reply):
     """The outcome of a job: `success` after `complete`, not after `fail` or when its attempts were used up."""
 
@@ -80,6 +90,16 @@ class JobResult(Reply):
         self.job_id = job_id
         self.success = success
         self.result = result
+
+
+class JobResults(Reply):
+    """The outcomes of several jobs, in the order asked for, without those that have none; at least one."""
+
+    __match_args__ = ("results",)
+    __slots__ = __match_args__
+
+    def __init__(self, results: list[JobResult]) -> None:
+        self.results = results
 
 
 class ServerInfo(Reply):

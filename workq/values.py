@@ -68,6 +68,10 @@ DELAY: Final = Range("delay", 0, LONGEST_DELAY_MS, "ms")
 RETRY_DELAY: Final = Range("retry delay", 0, LONGEST_DELAY_MS, "ms")
 RETRY_BACKOFF: Final = Range("retry backoff", 1_000, 10_000, "thousandths")
 RETRY_MAX_DELAY: Final = Range("retry max delay", 0, LONGEST_DELAY_MS, "ms")
+BULK_COUNT: Final = Range("count", 1, 1_000)
+# A reply of several jobs or results ends before they have more bytes than this together, so that memory is bounded; it
+# always has one, whose limit is `PAYLOAD_SIZE`.
+BULK_BYTES: Final = 4 * MIB
 ATTEMPT: Final = Range("attempt", 1, 2**32 - 1)
 CURSOR: Final = Range("cursor offset", 0, 2**32 - 1)
 LIMIT: Final = Range("limit", 1, 100)

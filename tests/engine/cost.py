@@ -135,6 +135,40 @@ def leases_wait_and_are_served(driver: Driver, jobs: int) -> None:
     assert all(call.reply for call in calls)
 
 
+def bulk_leases_take_all(driver: Driver, jobs: int) -> None:
+    add_all(driver, jobs)
+    for _ in range(jobs // 10):
+        assert driver.lease(count=10).reply
+    assert driver.leased() is None
+
+
+def bulk_leases_wait_for_one_moment(driver: Driver, jobs: int) -> None:
+    calls = [driver.lease(b"q", b"r", wait_ms=100_000, count=2) for _ in range(jobs // 2)]
+    for number in shuffled(jobs):
+        driver.schedule(number, in_ms=70_000)
+    driver.wait(70_000)
+    assert all(call.reply for call in calls)
+
+
+def the_results_of_all_are_awaited(driver: Driver, jobs: int) -> None:
+    add_all(driver, jobs)
+    calls = [driver.results(*range(first, first + 10), wait_ms=1000) for first in range(0, jobs, 10)]
+    for number in shuffled(jobs):
+        driver.complete(number)
+    assert all(call.reply for call in calls)
+
+
+def every_lease_is_touched_and_released(driver: Driver, jobs: int) -> None:
+    add_all(driver, jobs)
+    lease_all(driver, jobs)
+    for number in shuffled(jobs):
+        driver.touch(number)
+    for number in shuffled(jobs):
+        driver.release(number, delay_ms=10)
+    driver.wait(10)
+    lease_all(driver, jobs)
+
+
 def leases_wait_and_hang_up(driver: Driver, jobs: int) -> None:
     calls = [driver.lease(b"q", b"r", wait_ms=1000) for _ in range(jobs)]
     for number in shuffled(jobs):
@@ -174,6 +208,10 @@ LIVES = [
     all_expire,
     one_job_fails_again_and_again,
     leases_wait_and_are_served,
+    bulk_leases_take_all,
+    bulk_leases_wait_for_one_moment,
+    the_results_of_all_are_awaited,
+    every_lease_is_touched_and_released,
     leases_wait_and_hang_up,
     leases_wait_and_time_out,
     all_wait_for_one_result,

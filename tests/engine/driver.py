@@ -94,8 +94,8 @@ class Driver:
         spec = JobSpec(name, ttr_ms, 0, foreground=True)
         return self.start(c.Run(job_id(number), spec, wait_ms, b"payload"))
 
-    def lease(self, *names: bytes, wait_ms: int = 0, fenced: bool = False) -> Call:
-        return self.start(c.Lease(names or (b"q",), wait_ms, fenced))
+    def lease(self, *names: bytes, wait_ms: int = 0, fenced: bool = False, count: int = 1) -> Call:
+        return self.start(c.Lease(names or (b"q",), wait_ms, fenced, count))
 
     def leased(self, *names: bytes) -> int | None:
         """The number of the job that a lease gets now; None when there is none."""
@@ -118,6 +118,9 @@ class Driver:
 
     def result(self, number: int, wait_ms: int = 0) -> Call:
         return self.start(c.Result(job_id(number), wait_ms))
+
+    def results(self, *numbers: int, wait_ms: int = 0) -> Call:
+        return self.start(c.Results(tuple([job_id(number) for number in numbers]), wait_ms))
 
     def inspect(self, number: int) -> JobInfo:
         reply = self.do(c.InspectJob(job_id(number)))

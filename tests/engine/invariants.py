@@ -1,7 +1,5 @@
 """What is true of an engine between any two calls, whatever happened before. `now_ms` is the time of the last one."""
 
-from collections.abc import Iterable
-
 from tests.engine.snapshot import held_back, timers
 from workq.engine import NEVER_MS, Engine
 from workq.engine.documents import RECURRED, RECURRING
@@ -9,7 +7,7 @@ from workq.engine.job import GONE, LEASED, READY, SCHEDULED, STATE_NAMES, Job
 from workq.engine.queue import Queue
 from workq.engine.state import State
 from workq.engine.timers import Item, TimerWheel
-from workq.engine.waiters import LeaseWaiter, ResultWaiter, RunWaiter, Waiter
+from workq.engine.waiters import LeaseWaiter, ResultsWaiter, RunWaiter, Waiter
 
 
 def check_engine(engine: Engine, now_ms: int) -> None:
@@ -87,11 +85,12 @@ def _check_waiters(engine: Engine, now_ms: int) -> None:
         for queue in leaser.queues:
             assert leaser in queue.leasers
         waiting[leaser] = leaser.deadline_ms
-    for job_id, watchers in engine._watchers.items():
+    for job_id, watchers in engine._watchers.by_job.items():
         assert watchers
         for watcher in watchers:
-            assert watcher.job is engine.state.jobs[job_id]
-            assert watcher.job.result is None
+            job = watcher.missing[job_id] if isinstance(watcher, ResultsWaiter) else watcher.job
+            assert job is engine.state.jobs[job_id]
+            assert job.result is None
             if isinstance(watcher, RunWaiter) and watcher.overdue:
                 assert watcher.job.state == LEASED
             else:
@@ -104,8 +103,7 @@ def _check_foreground_jobs(engine: Engine) -> None:
     for job in engine.state.jobs.values():
         if job.spec.foreground:
             assert job.result is None
-            watchers: Iterable[ResultWaiter] = engine._watchers.get(job.job_id, ())
-            owners = [watcher for watcher in watchers if isinstance(watcher, RunWaiter)]
+            owners = [watcher for watcher in engine._watchers.of(job.job_id) if isinstance(watcher, RunWaiter)]
             assert len(owners) <= 1
             assert owners or job.state == LEASED, f"nobody waits for {job}"
 

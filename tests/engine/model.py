@@ -1,10 +1,10 @@
 """The rules of the job server said as plainly as possible: lists, scans and sorting, with no thought of speed.
 
 The engine must give the same replies to the same clients at the same times. Where the rules leave a choice (a lease
-on several queues), the caller says what the engine chose and the model checks that it was allowed.
+on several queues), the model is told what the engine chose (`told`) and checks that it was allowed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -55,12 +55,16 @@ class ModelJob:
 
 @dataclass(eq=False)
 class ModelWaiter:
-    """A client that waits. `overdue`: a run past its time that waits for the end of the lease of its job."""
+    """A client that waits, for all of `jobs` to end or for a lease.
+
+    `results`: of jobs that it waited for before. `overdue`: a run past its time that waits for the end of the lease.
+    """
 
     client: int
-    command: c.Lease | c.Run | c.Result
+    command: c.Lease | c.Run | c.Result | c.Results
     deadline_ms: int
-    job: ModelJob | None
+    jobs: list[ModelJob]
+    results: dict[bytes, r.JobResult] = field(default_factory=dict)
     overdue: bool = False
 
 
@@ -81,7 +85,10 @@ class ModelRecurring:
 
 
 class Model:
-    """Holds jobs in order of creation and waiters in order of arrival; `replies` to waiters go by client."""
+    """Holds jobs in order of creation and waiters in order of arrival; `replies` to waiters go by client.
+
+    `told` are the replies of the engine since the last comparison.
+    """
 
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
@@ -89,6 +96,7 @@ class Model:
         self.waiters: list[ModelWaiter] = []
         self.names: set[bytes] = set()
         self.replies: dict[int, r.Reply] = {}
+        self.told: dict[int, r.Reply] = {}
         self.evicted_jobs = 0
         self.documents: dict[bytes, bytes] = {}
         self.recurring: list[ModelRecurring] = []
@@ -98,8 +106,8 @@ class Model:
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def execute(self, client: int, command: c.Command, chosen: bytes | None = None) -> r.Reply | None:
-        """The reply to `command`; None if the client has to wait. `chosen` is the name of the queue leased from."""
+    def execute(self, client: int, command: c.Command) -> r.Reply | None:
+        """The reply to `command`; None if the client has to wait."""
         match command:
             case c.Add(job_id, spec, payload, meta, delay_ms):
                 return self._create(job_id, spec, payload, self.now_ms + delay_ms if delay_ms else 0, meta)
@@ -128,7 +136,9 @@ class Model:
             case c.Run():
                 return self._run(client, command)
             case c.Lease(names):
-                return self._lease(client, command, set(names), chosen)
+                return self._lease(client, command, set(names))
+            case c.Results(job_ids):
+                return self._results(client, command, [job for job in self.jobs if job.job_id in job_ids])
             case c.Touch(job_id) | c.Release(job_id):
                 found = [job for job in self.jobs if job.job_id == job_id]
                 return self._by_holder(command, found[0]) if found else r.NOT_FOUND
@@ -158,7 +168,7 @@ class Model:
                     return _outcome(job)
                 if wait_ms == 0:
                     return r.TIMED_OUT
-                self._wait(client, command, job)
+                self._wait(client, command, [job])
                 return None
             case c.Complete(attempt=attempt) | c.Fail(attempt=attempt) if attempt and attempt != job.attempts:
                 return r.LEASE_EXPIRED
@@ -175,6 +185,7 @@ class Model:
                 elif job.state != "scheduled":
                     retry = job.spec.retry
                     self._put_back(job, retry.wait_ms(job.fails, job.job_id) if retry else 0)
+                    self._hand_out()
         return r.OK
 
     def _by_holder(self, command: c.Touch | c.Release, job: ModelJob) -> r.Reply:
@@ -190,6 +201,7 @@ class Model:
                 job.timer = self._timers
             case c.Release(_, delay_ms):
                 self._end_lease(job, delay_ms)
+                self._hand_out()
         return r.OK
 
     def _put_back(self, job: ModelJob, wait_ms: int) -> None:
@@ -201,7 +213,6 @@ class Model:
             job.timer = self._timers
         else:
             job.state = "ready"
-            self._hand_out()
 
     def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int, meta: bytes = b"") -> r.Reply:
         if self._is_taken(job_id):
@@ -237,19 +248,46 @@ class Model:
         if command.wait_ms == 0 and job.state == "ready":
             self._remove(job)
             return r.TIMED_OUT
-        self._wait(client, command, job)
+        self._wait(client, command, [job])
         return None
 
-    def _lease(self, client: int, command: c.Lease, names: set[bytes], chosen: bytes | None) -> r.Reply | None:
+    def _results(self, client: int, command: c.Results, jobs: list[ModelJob]) -> r.Reply | None:
+        waiter = ModelWaiter(
+            client, command, self.now_ms + command.wait_ms, [job for job in jobs if not job.finished()]
+        )
+        waiter.results = {job.job_id: _outcome(job) for job in jobs if job.finished()}
+        if not waiter.jobs:
+            return _found(waiter) or r.NOT_FOUND
+        if command.wait_ms == 0:
+            return _found(waiter) or r.TIMED_OUT
+        self.waiters.append(waiter)
+        return None
+
+    def _lease(self, client: int, command: c.Lease, names: set[bytes]) -> r.Reply | None:
         self.names |= names
-        allowed = {job.spec.name for job in self.jobs if job.state == "ready"} & names
-        if allowed:
-            assert chosen in allowed, f"{chosen!r} was leased from, allowed are {allowed}"
-            return self._grant(self._in_state("ready", chosen)[0], command.fenced)
+        if self._ready(names):
+            return self._take(client, command, names)
         if command.wait_ms == 0:
             return r.TIMED_OUT
-        self._wait(client, command, None)
+        self._wait(client, command, [])
         return None
+
+    def _take(self, client: int, command: c.Lease, names: set[bytes]) -> r.Reply:
+        """What a lease gets. From which of the queues is the engine's choice, but it must take what it can."""
+        told = self.told.get(client)
+        jobs = told.jobs if isinstance(told, r.LeasedJobs) else [told]
+        granted = []
+        for leased in jobs:
+            allowed = self._ready(names)
+            assert isinstance(leased, r.LeasedJob), f"{told} was told to {client}, who may have a job of {allowed}"
+            assert leased.name in allowed, f"{leased.name!r} was leased from, allowed are {allowed}"
+            granted.append(self._grant(self._in_state("ready", leased.name)[0], command.fenced))
+        assert len(granted) == command.count or not self._ready(names), f"{client} could have more than {granted}"
+        return granted[0] if command.count == 1 else r.LeasedJobs(granted)
+
+    def _ready(self, names: set[bytes]) -> set[bytes]:
+        """Those of the queues that have a ready job."""
+        return {job.spec.name for job in self.jobs if job.state == "ready"} & names
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -276,7 +314,7 @@ class Model:
                 self._end_lease(job)
             else:
                 job.state = "ready"
-                self._hand_out()
+        self._hand_out()
         while self.freed:
             self._occur(self.freed.pop(0))
         recurring = [(each.next_ms, each.timer, each) for each in self.recurring if each.next_ms is not None]
@@ -313,7 +351,7 @@ class Model:
                 self.freed.append(each)
 
     def _end_lease(self, job: ModelJob, wait_ms: int = 0) -> None:
-        patient = [w for w in self.waiters if w.job is job and isinstance(w.command, c.Run) and not w.overdue]
+        patient = [w for w in self.waiters if job in w.jobs and isinstance(w.command, c.Run) and not w.overdue]
         if job.spec.foreground and not patient:
             self._answer_watchers(job, r.TIMED_OUT)
             self._remove(job)
@@ -323,14 +361,13 @@ class Model:
             self._put_back(job, wait_ms)
 
     def _time_out(self, waiter: ModelWaiter) -> None:
-        job = waiter.job
-        if job is None or isinstance(waiter.command, c.Result):
-            self._answer(waiter, r.TIMED_OUT)
-        elif job.state == "leased":
+        if not isinstance(waiter.command, c.Run):
+            self._answer(waiter, _found(waiter) or r.TIMED_OUT)
+        elif waiter.jobs[0].state == "leased":
             waiter.overdue = True
         else:
             self._answer(waiter, r.TIMED_OUT)
-            self._remove(job)
+            self._remove(waiter.jobs[0])
 
     # -- waiters -------------------------------------------------------------------------------------------------
 
@@ -338,11 +375,11 @@ class Model:
         """`client` goes away. Its foreground job goes too, unless a worker has it."""
         (waiter,) = [waiter for waiter in self.waiters if waiter.client == client]
         self.waiters.remove(waiter)
-        if isinstance(waiter.command, c.Run) and waiter.job is not None and waiter.job.state != "leased":
-            self._remove(waiter.job)
+        if isinstance(waiter.command, c.Run) and waiter.jobs[0].state != "leased":
+            self._remove(waiter.jobs[0])
 
-    def _wait(self, client: int, command: c.Lease | c.Run | c.Result, job: ModelJob | None) -> None:
-        self.waiters.append(ModelWaiter(client, command, self.now_ms + command.wait_ms, job))
+    def _wait(self, client: int, command: c.Lease | c.Run | c.Result, jobs: list[ModelJob]) -> None:
+        self.waiters.append(ModelWaiter(client, command, self.now_ms + command.wait_ms, jobs))
 
     def _answer(self, waiter: ModelWaiter, reply: r.Reply) -> None:
         self.waiters.remove(waiter)
@@ -350,16 +387,25 @@ class Model:
         self.replies[waiter.client] = reply
 
     def _answer_watchers(self, job: ModelJob, reply: r.Reply) -> None:
-        for waiter in [waiter for waiter in self.waiters if waiter.job is job]:
-            self._answer(waiter, reply)
+        for waiter in [waiter for waiter in self.waiters if job in waiter.jobs]:
+            if not isinstance(waiter.command, c.Results):
+                self._answer(waiter, reply)
+                continue
+            waiter.jobs.remove(job)
+            if isinstance(reply, r.JobResult):
+                waiter.results[job.job_id] = reply
+            if not waiter.jobs:
+                self._answer(waiter, _found(waiter) or r.NOT_FOUND)
 
     def _hand_out(self) -> None:
-        """Give ready jobs to those who wait for them, longest first."""
+        """Give ready jobs to those who wait for them, longest first. A lease gets jobs of one of its queues."""
         for waiter in list(self.waiters):
-            if isinstance(waiter.command, c.Lease):
-                ready = [job for name in set(waiter.command.names) for job in self._in_state("ready", name)]
-                if ready:
-                    self._answer(waiter, self._grant(ready[0], waiter.command.fenced))
+            if isinstance(waiter.command, c.Lease) and self._ready(set(waiter.command.names)):
+                told = self.told.get(waiter.client)
+                first = told.jobs[0] if isinstance(told, r.LeasedJobs) else told
+                assert isinstance(first, r.LeasedJob), f"{waiter} got nothing, though it waited longest"
+                assert first.name in waiter.command.names
+                self._answer(waiter, self._take(waiter.client, waiter.command, {first.name}))
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
@@ -428,6 +474,14 @@ def _attempts_are_used_up(job: ModelJob) -> bool:
 
 def _outcome(job: ModelJob) -> r.JobResult:
     return r.JobResult(job.job_id, job.state == "completed", job.result)
+
+
+def _found(waiter: ModelWaiter) -> r.Reply | None:
+    """The results that a client gets who asked for several; None if there are none."""
+    if not isinstance(waiter.command, c.Results) or not waiter.results:
+        return None
+    asked = dict.fromkeys(waiter.command.job_ids)
+    return r.JobResults([waiter.results[job_id] for job_id in asked if job_id in waiter.results])
 
 
 def _job_info(job: ModelJob) -> r.JobInfo:

@@ -97,6 +97,6 @@ def test_waits_that_are_over_leave_nothing() -> None:
         driver.cancel(call)
     driver.wait(1000)
     engine = driver.engine
-    assert not engine._watchers
+    assert not engine._watchers.by_job
     assert not len(engine._waits)
     assert not [queue for queue in engine.state.queues.values() if queue.leasers]

@@ -13,7 +13,7 @@ from tests.engine.snapshot import snapshot
 from tests.engine.steps import IDS, NAMES, Step, histories, looks, starts, steps
 from workq import commands as c
 from workq.engine import NEVER_MS, Engine
-from workq.replies import LeasedJob, Reply
+from workq.replies import Reply
 
 
 class Twins(Life):
@@ -29,8 +29,8 @@ class Twins(Life):
 
     def execute(self, command: c.Command) -> Reply | None:
         answer = super().execute(command)
-        chosen = answer.name if isinstance(answer, LeasedJob) else None
-        expected = self.model.execute(self.clients, command, chosen)
+        self._tell()
+        expected = self.model.execute(self.clients, command)
         assert answer == expected
         if expected is not None:
             self.model.replies[self.clients] = expected
@@ -42,8 +42,13 @@ class Twins(Life):
 
     def tick(self, now_ms: int) -> None:
         super().tick(now_ms)
+        self._tell()
         self.model.tick(now_ms)
         self.compare()
+
+    def _tell(self) -> None:
+        """Let the model know what the engine told whom since the last comparison."""
+        self.model.told = {client: reply for _, client, reply in self.replies}
 
     def compare(self) -> None:
         check_engine(self.engine, self.now_ms)

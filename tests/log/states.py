@@ -83,7 +83,8 @@ class Story:
         if kind == 3:
             return c.Schedule(job_id, spec, self.now_ms + random.choice((-20, 0, 30, 400)), data)
         if kind < 7:
-            return c.Lease(tuple(random.sample(NAMES, random.randrange(1, 3))), random.choice((0, 0, 50)))
+            names = tuple(random.sample(NAMES, random.randrange(1, 3)))
+            return c.Lease(names, random.choice((0, 0, 50)), count=random.choice((1, 1, 3)))
         if kind == 7:
             return c.Complete(job_id, data)
         if kind == 8:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.log.states import START_MS, Story
+from workq import commands as c
 from workq.commands import Lease, Recur
 from workq.engine import Engine
 from workq.engine.documents import DOORS
@@ -235,6 +236,18 @@ def test_values_out_of_range_are_refused() -> None:
         Decoder().decode(bytes(body))
 
 
+def test_a_lease_of_many_appends_no_more_than_is_taken_for_it() -> None:
+    engine = Engine(START_MS)
+    spec = JobSpec(b"mail", 1000, 60_000)
+    for number in range(1, 1001):
+        engine.execute(c.Add(number.to_bytes(16, "big"), spec, b""), START_MS, lambda reply: None)
+    engine.events.clear()
+    command = c.Lease((b"mail",), 0, count=1000)
+    engine.execute(command, START_MS, lambda reply: None)
+    assert len(engine.events) == 1000
+    assert len(encode(engine.events)) <= command.log_bytes()
+
+
 def test_commands_and_time_append_no_more_than_is_taken_for_them() -> None:
     random = Random(4)
     engine = Engine(START_MS)
@@ -245,7 +258,7 @@ def test_commands_and_time_append_no_more_than_is_taken_for_them() -> None:
         engine.tick(story.now_ms)
         engine.events.clear()
         engine.execute(command, story.now_ms, lambda reply: None)
-        assert len(encode(engine.events)) <= COMMAND_BYTES + command.payload_size()
+        assert len(encode(engine.events)) <= COMMAND_BYTES + command.log_bytes()
         engine.events.clear()
         story.now_ms += random.choice((0, 1, 40))
         admitted = [2 * len(engine.state.jobs) * STEP_BYTES]
@@ -268,7 +281,7 @@ def test_the_longest_recurring_job_is_within_bounds() -> None:
     command = Recur(bytes([255]) * 16, spec, rule, True, b"payload", b"meta")
     engine = Engine(START_MS)
     assert engine.execute(command, START_MS, lambda reply: None) == OK
-    assert len(encode(engine.events)) <= COMMAND_BYTES + command.payload_size()
+    assert len(encode(engine.events)) <= COMMAND_BYTES + command.log_bytes()
     engine.events.clear()
     due_ms = rule.after(START_MS)
     assert due_ms is not None

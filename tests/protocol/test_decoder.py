@@ -18,6 +18,7 @@ Found: TypeAlias = c.Command | Malformed
 ID = b"6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 NIL = b"00000000-0000-0000-0000-000000000000"
 JOB_ID = bytes.fromhex("6ba7b8109dad11d180b400c04fd430c8")
+OTHER_ID = bytes.fromhex("6ba7b8119dad11d180b400c04fd430c8")
 MIB = 1_048_576
 
 
@@ -113,6 +114,10 @@ FORMS: list[tuple[bytes, c.Command]] = [
     (b"fail %b 2\r\nno\r\n" % ID, c.Fail(JOB_ID, b"no")),
     (b"lease ping 1000 -attempt=1\r\n", c.Lease((b"ping",), 1000, True)),
     (b"lease ping 1000 -attempt=0\r\n", c.Lease((b"ping",), 1000)),
+    (b"lease ping 1000 -count=1\r\n", c.Lease((b"ping",), 1000)),
+    (b"lease -count=1000 ping pong 1000 -attempt=1\r\n", c.Lease((b"ping", b"pong"), 1000, True, 1000)),
+    (b"result %b 6ba7b811-9dad-11d1-80b4-00c04fd430c8 1000\r\n" % ID, c.Results((JOB_ID, OTHER_ID), 1000)),
+    (b"result %b %b %b 0\r\n" % (ID, ID.upper(), ID), c.Results((JOB_ID,) * 3, 0)),
     (b"complete %b 2 -attempt=7\r\nok\r\n" % ID, c.Complete(JOB_ID, b"ok", 7)),
     (b"complete -attempt=007 %b 2\r\nok\r\n" % ID, c.Complete(JOB_ID, b"ok", 7)),
     (b"fail %b 2 -attempt=7\r\nno\r\n" % ID, c.Fail(JOB_ID, b"no", 7)),
@@ -300,6 +305,10 @@ VALUES: dict[str, tuple[list[bytes], list[bytes]]] = {
         [_add(flag=b"-retry-delay=1 -retry-max-delay=" + delay) for delay in (b"0", b"3155760000000")],
         [_add(flag=b"-retry-delay=1 -retry-max-delay=" + bad) for bad in (b"3155760000001", b"-1", *NOT_NUMBERS)],
     ),
+    "Invalid count": (
+        [b"lease ping 0 -count=%b\n" % count for count in (b"1", b"1000", b"010")],
+        [b"lease ping 0 -count=%b\n" % bad for bad in (b"0", b"1001", b"-1", b"+1", *NOT_NUMBERS)],
+    ),
     "Invalid cursor offset": (
         [b"inspect queues 0 1\n", b"inspect queues 4294967295 1\n", b"inspect jobs a 4294967295 1\n"],
         [b"inspect queues %b 1\n" % cursor for cursor in [b"4294967296", b"-1", b"+1", *NOT_NUMBERS]]
@@ -326,6 +335,10 @@ def test_values(error: str) -> None:
 def test_a_payload_whose_size_cannot_be_read_is_taken_for_requests(size: bytes) -> None:
     line = b"complete %b %b\r\n" % (ID, size.replace(b" ", b""))
     assert words(line + b"inspect server\r\n") == ["Invalid payload size", "InspectServer"]
+
+
+def test_the_results_of_a_thousand_jobs_can_be_asked_for() -> None:
+    assert decode(b"result " + b"%b " % ID * 1000 + b"0\n") == [c.Results((JOB_ID,) * 1000, 0)]
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------------
@@ -385,6 +398,10 @@ def test_unknown_commands(line: bytes) -> None:
         b"inspect server -a=b",
         b"result %b 0 -a=b" % ID,
         b"lease ping 0 -attempt=1 -a=b",
+        # what would be several ids if they were any
+        b"result %b 0 0" % ID,
+        b"result x %b 0" % ID,
+        b"result " + b"%b " % ID * 1001 + b"0",
         b"touch %b -a=b" % ID,
     ],
 )
@@ -466,6 +483,9 @@ ORDER_OF_CHECKS = [
     (b"result %b y\n" % NIL, "Invalid wait timeout"),
     (b"lease / x\n", "Invalid wait timeout"),
     (b"lease / x -attempt=x\n", "Invalid command flags"),
+    (b"lease / x -count=0\n", "Invalid count"),
+    (b"result %b %b x\n" % (NIL, NIL), "Invalid wait timeout"),
+    (b"result %b %b 0\n" % (ID, NIL), "Invalid ID"),
     (b"release x -delay=x -attempt=x\n", "Invalid ID"),
     (b"release %b -delay=x -attempt=x\n" % NIL, "Invalid delay"),
     (b"release %b -attempt=x\n" % NIL, "Invalid attempt"),

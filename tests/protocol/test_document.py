@@ -30,6 +30,7 @@ RANGES = {
     "retry-max-delay": values.RETRY_MAX_DELAY,
     "delay": values.DELAY,
     "attempt": values.ATTEMPT,
+    "count": values.BULK_COUNT,
     "cursor-offset": values.CURSOR,
     "limit": values.LIMIT,
 }

@@ -5,7 +5,7 @@ replies. It reads no clock and does no I/O. Every change of state is an event th
 log; waiters are the one thing it holds that is not in the log, because they end with their connections.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -36,7 +36,8 @@ from workq.engine.queue import Queue
 from workq.engine.recurring import Position, Recurring, define
 from workq.engine.state import State
 from workq.engine.timers import TimerWheel
-from workq.engine.waiters import LeaseWaiter, OnReply, ResultWaiter, RunWaiter, Waiter
+from workq.engine.waiters import LeaseWaiter, OnReply, ResultsWaiter, ResultWaiter, RunWaiter, Waiter, Watcher
+from workq.engine.watchers import Watchers
 from workq.replies import (
     DUPLICATE_JOB,
     DUPLICATE_RESULT,
@@ -48,10 +49,11 @@ from workq.replies import (
     Documents,
     JobResult,
     LeasedJob,
+    LeasedJobs,
     Refused,
     Reply,
 )
-from workq.values import MIB, JobSpec, shown
+from workq.values import BULK_BYTES, MIB, JobSpec, shown
 
 # Deadlines worked off in one go; what is left is due at once, after others had their turn.
 TICK_STEPS: Final = 1000
@@ -87,7 +89,7 @@ class Engine:
         self.held = False
         self.recurring_held = False
         self._waits: TimerWheel[Waiter] = TimerWheel(_wait_ends_ms, now_ms)
-        self._watchers: dict[bytes, dict[ResultWaiter, None]] = {}
+        self._watchers = Watchers()
         self._random = Random(seed)
 
     # -- the caller's side ---------------------------------------------------------------------------------------
@@ -107,6 +109,8 @@ class Engine:
             return self._add(command, now_ms)
         if isinstance(command, c.Result):
             return self._result(command, now_ms, on_reply)
+        if isinstance(command, c.Results):
+            return self._results(command, now_ms, on_reply)
         if isinstance(command, c.Run):
             return self._run(command, now_ms, on_reply)
         if isinstance(command, c.Schedule):
@@ -140,7 +144,7 @@ class Engine:
     def waiting(self) -> tuple[int, int]:
         """How many wait for a job, and how many for a result."""
         leasers = {waiter for queue in self.state.queues.values() for waiter in queue.leasers}
-        return len(leasers), sum([len(watchers) for watchers in self._watchers.values()])
+        return len(leasers), len(self._watchers)
 
     def tick(self, now_ms: int, job_steps: int = TICK_STEPS, admit: Callable[[int], bool] = _always) -> None:
         """Let what is due by `now_ms` happen, up to a bounded amount of work: `next_ms()` tells whether it was all.
@@ -241,18 +245,18 @@ class Engine:
             queue = self.state.queues.get(names[0]) or self.state.queue(names[0])
             job = queue.first_ready()
             if job is not None:
-                return self._grant(job, now_ms, command.fenced)
+                if command.count == 1:
+                    return self._grant(job, now_ms, command.fenced)
+                return self._grant_several(job, [queue], command.count, command.fenced, now_ms)
             queues = [queue]
         else:
             queues = [self.state.queue(name) for name in dict.fromkeys(names)]
-            ready = [queue for queue in queues if queue.counts[READY]]
-            if ready:
-                job = self._random.choice(ready).first_ready()
-                assert job is not None
-                return self._grant(job, now_ms, command.fenced)
+            job = self._draw(queues)
+            if job is not None:
+                return self._grant_several(job, queues, command.count, command.fenced, now_ms)
         if command.wait_ms == 0:
             return TIMED_OUT
-        waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues, command.fenced)
+        waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues, command.fenced, command.count)
         for queue in queues:
             queue.leasers[waiter] = None
         self._waits.add(waiter, waiter.deadline_ms)
@@ -267,7 +271,7 @@ class Engine:
         if job.result is not None:
             return DUPLICATE_RESULT
         self._commit(job, Completed(command.job_id, command.result, now_ms))
-        if self._watchers or job.spec.foreground:
+        if self._watchers.by_job or job.spec.foreground:
             self._announce(job)
         return OK
 
@@ -311,6 +315,7 @@ class Engine:
             return NOT_LEASED
         due_ms = now_ms + command.delay_ms if command.delay_ms else 0
         self._end_lease(job, Released(command.job_id, due_ms), now_ms)
+        self._offer(job.queue, now_ms)
         return OK
 
     def _delete(self, command: c.Delete) -> Reply:
@@ -336,6 +341,21 @@ class Engine:
         self._watch(waiter)
         return waiter
 
+    def _results(self, command: c.Results, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+        waiter = ResultsWaiter(on_reply, now_ms + command.wait_ms, command.job_ids)
+        for job_id in command.job_ids:
+            job = self.state.jobs.get(job_id)
+            if job is not None and job.result is not None:
+                waiter.found[job_id] = _outcome(job)
+            elif job is not None:
+                waiter.missing[job_id] = job
+        if not waiter.missing:
+            return waiter.reply()
+        if command.wait_ms == 0:
+            return waiter.reply(TIMED_OUT)
+        self._watch(waiter)
+        return waiter
+
     def _put_document(self, command: c.PutDocument) -> Reply:
         self._put(DOORS, command.key, command.value)
         return OK
@@ -358,6 +378,8 @@ class Engine:
             expired = expiries.step(now_ms)
             if expired is not None:
                 self._expire(expired)
+        # Offered when all are ready: the best ones first, and to a bulk lease as many as there are.
+        woken: dict[Queue, None] = {}
         deadlines = self.state.deadlines
         while deadlines.next_ms <= now_ms and steps > 0:
             steps -= 1
@@ -368,7 +390,10 @@ class Engine:
                 self._end_lease(job, Returned(job.job_id), now_ms)
             else:
                 self._commit(job, Due(job.job_id))
-                self._offer(job.queue, now_ms)
+            if job.queue.leasers:
+                woken[job.queue] = None
+        for queue in woken:
+            self._offer(queue, now_ms)
 
     def _tick_recurring(self, now_ms: int, admit: Callable[[int], bool]) -> None:
         state = self.state
@@ -436,7 +461,6 @@ class Engine:
             self._announce(job)
         else:
             self._commit(job, returned)
-            self._offer(job.queue, now_ms)
 
     def _time_out(self, waiter: Waiter) -> None:
         if isinstance(waiter, RunWaiter):
@@ -447,7 +471,7 @@ class Engine:
             self._remove(waiter.job)
         else:
             self._end_wait(waiter)
-        waiter.on_reply(TIMED_OUT)
+        waiter.on_reply(waiter.reply(TIMED_OUT) if isinstance(waiter, ResultsWaiter) else TIMED_OUT)
 
     def _put(self, area: int, key: bytes, value: bytes) -> None:
         event = DocumentPut(area, key, value)
@@ -474,15 +498,38 @@ class Engine:
         return job
 
     def _offer(self, queue: Queue, now_ms: int) -> None:
-        """A job of `queue` may have become ready: if somebody waits, the one who waits longest gets the best job."""
-        if not queue.leasers:
-            return
-        best = queue.first_ready()
-        if best is None:
-            return
-        waiter = next(iter(queue.leasers))
-        self._end_wait(waiter)
-        waiter.on_reply(self._grant(best, now_ms, waiter.fenced))
+        """Jobs of `queue` may have become ready: of those who wait, the one who waits longest gets the best job."""
+        while queue.leasers:
+            best = queue.first_ready()
+            if best is None:
+                return
+            waiter = next(iter(queue.leasers))
+            self._end_wait(waiter)
+            waiter.on_reply(self._grant_several(best, [queue], waiter.count, waiter.fenced, now_ms))
+
+    def _draw(self, queues: list[Queue]) -> Job | None:
+        """The job to lease next from one of `queues`."""
+        ready = [queue for queue in queues if queue.counts[READY]]
+        if not ready:
+            return None
+        return (ready[0] if len(ready) == 1 else self._random.choice(ready)).first_ready()
+
+    def _grant_several(self, job: Job, queues: list[Queue], count: int, fenced: bool, now_ms: int) -> Reply:
+        """Hand out `job` and, for a `count` above 1, what else is ready in `queues`."""
+        leased = self._grant(job, now_ms, fenced)
+        if count == 1:
+            return leased
+        jobs = [leased]
+        size = len(job.payload)
+        while len(jobs) < count:
+            following = self._draw(queues)
+            if following is None:
+                break
+            size += len(following.payload)
+            if size > BULK_BYTES:
+                break
+            jobs.append(self._grant(following, now_ms, fenced))
+        return LeasedJobs(jobs)
 
     def _grant(self, job: Job, now_ms: int, fenced: bool) -> LeasedJob:
         self._commit(job, Leased(job.job_id, now_ms))
@@ -496,8 +543,8 @@ class Engine:
 
     # -- waiters -------------------------------------------------------------------------------------------------
 
-    def _watch(self, waiter: ResultWaiter) -> None:
-        self._watchers.setdefault(waiter.job.job_id, {})[waiter] = None
+    def _watch(self, waiter: Watcher) -> None:
+        self._watchers.add(waiter)
         self._waits.add(waiter, waiter.deadline_ms)
 
     def _end_wait(self, waiter: Waiter) -> None:
@@ -507,28 +554,29 @@ class Engine:
         if isinstance(waiter, LeaseWaiter):
             for queue in waiter.queues:
                 del queue.leasers[waiter]
-        elif isinstance(waiter, ResultWaiter):
-            job_id = waiter.job.job_id
-            watchers = self._watchers[job_id]
-            del watchers[waiter]
-            if not watchers:
-                del self._watchers[job_id]
+        elif isinstance(waiter, Watcher):
+            self._watchers.remove(waiter)
 
     def _announce(self, job: Job) -> None:
         """`job` has just finished: tell everybody who waits for its result. A foreground job is then over."""
-        if self._watchers:
+        if self._watchers.by_job:
             self._answer_watchers(job, _outcome(job))
         if job.spec.foreground:
             self._remove(job)
 
     def _answer_watchers(self, job: Job, reply: Reply) -> None:
-        for waiter in list(self._watchers.get(job.job_id, ())):
+        for waiter in self._watchers.of(job.job_id):
+            if isinstance(waiter, ResultsWaiter):
+                self._watchers.remove_from(job.job_id, waiter)
+                waiter.note(job.job_id, reply)
+                if waiter.missing:
+                    continue
             self._end_wait(waiter)
-            waiter.on_reply(reply)
+            waiter.on_reply(waiter.reply() if isinstance(waiter, ResultsWaiter) else reply)
 
     def _nobody_waits_for(self, job: Job) -> bool:
         """Whether the client of a foreground job is gone, or waits only because a worker holds the job."""
-        watchers: Iterable[ResultWaiter] = self._watchers.get(job.job_id, ())
+        watchers = self._watchers.of(job.job_id)
         return not any([isinstance(waiter, RunWaiter) and not waiter.overdue for waiter in watchers])
 
 

@@ -5,7 +5,8 @@ from typing import TypeAlias
 
 from workq.engine.job import Job
 from workq.engine.queue import Queue
-from workq.replies import Reply
+from workq.replies import NOT_FOUND, JobResult, JobResults, Reply
+from workq.values import BULK_BYTES
 
 OnReply: TypeAlias = Callable[[Reply], None]
 
@@ -24,15 +25,26 @@ class Waiter:
 class LeaseWaiter(Waiter):
     """Waits for a job of one of `queues`; see `commands.Lease`."""
 
-    __slots__ = ("queues", "fenced")
+    __slots__ = ("queues", "fenced", "count")
 
-    def __init__(self, on_reply: OnReply, deadline_ms: int, queues: list[Queue], fenced: bool) -> None:
+    def __init__(self, on_reply: OnReply, deadline_ms: int, queues: list[Queue], fenced: bool, count: int) -> None:
         super().__init__(on_reply, deadline_ms)
         self.queues = queues
         self.fenced = fenced
+        self.count = count
 
 
-class ResultWaiter(Waiter):
+class Watcher(Waiter):
+    """Waits for the end of jobs."""
+
+    __slots__ = ()
+
+    def watched(self) -> list[bytes]:
+        """The ids of the jobs that it waits for."""
+        raise NotImplementedError
+
+
+class ResultWaiter(Watcher):
     """Waits for the result of `job`."""
 
     __slots__ = ("job",)
@@ -40,6 +52,47 @@ class ResultWaiter(Waiter):
     def __init__(self, on_reply: OnReply, deadline_ms: int, job: Job) -> None:
         super().__init__(on_reply, deadline_ms)
         self.job = job
+
+    def watched(self) -> list[bytes]:
+        return [self.job.job_id]
+
+
+class ResultsWaiter(Watcher):
+    """Waits for the results of several jobs.
+
+    found    the results that there are, by id, which outlast their jobs
+    missing  the jobs without one
+    """
+
+    __slots__ = ("job_ids", "found", "missing")
+
+    def __init__(self, on_reply: OnReply, deadline_ms: int, job_ids: tuple[bytes, ...]) -> None:
+        super().__init__(on_reply, deadline_ms)
+        self.job_ids = job_ids
+        self.found: dict[bytes, JobResult] = {}
+        self.missing: dict[bytes, Job] = {}
+
+    def watched(self) -> list[bytes]:
+        return list(self.missing)
+
+    def note(self, job_id: bytes, reply: Reply) -> None:
+        """A job that was missing has ended; without a result it is left out."""
+        del self.missing[job_id]
+        if isinstance(reply, JobResult):
+            self.found[job_id] = reply
+
+    def reply(self, without: Reply = NOT_FOUND) -> Reply:
+        """What there is, in the order asked for, as far as it may be sent in one reply; `without` anything."""
+        results: list[JobResult] = []
+        size = 0
+        for job_id in self.job_ids:
+            result = self.found.pop(job_id, None)
+            if result is not None:
+                size += len(result.result)
+                if results and size > BULK_BYTES:
+                    break
+                results.append(result)
+        return JobResults(results) if results else without
 
 
 class RunWaiter(ResultWaiter):

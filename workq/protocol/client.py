@@ -108,8 +108,9 @@ def _run(command: c.Run) -> bytes:
 
 
 def _lease(command: c.Lease) -> bytes:
+    count = b" -count=%d" % command.count if command.count > 1 else b""
     fenced = b" -attempt=1" if command.fenced else b""
-    return b"lease %b %d%b\r\n" % (b" ".join(command.names), command.wait_ms, fenced)
+    return b"lease %b %d%b%b\r\n" % (b" ".join(command.names), command.wait_ms, count, fenced)
 
 
 def _complete(command: c.Complete) -> bytes:
@@ -140,6 +141,10 @@ def _attempt(attempt: int) -> bytes:
 
 def _result(command: c.Result) -> bytes:
     return b"result %b %d\r\n" % (format_id(command.job_id), command.wait_ms)
+
+
+def _results(command: c.Results) -> bytes:
+    return b"result %b %d\r\n" % (b" ".join(map(format_id, command.job_ids)), command.wait_ms)
 
 
 def _delete(command: c.Delete) -> bytes:
@@ -185,6 +190,7 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.Touch: _touch,
     c.Release: _release,
     c.Result: _result,
+    c.Results: _results,
     c.Delete: _delete,
     c.InspectServer: _inspect_server,
     c.InspectQueue: _inspect_queue,
@@ -280,25 +286,50 @@ class Connection:
         return (yield from reader(self, _number(rest)))
 
     def _leased_job(self, count: int) -> _Reading:
-        job_id, name, ttr_ms, size = yield from self._only_object(count, 4)
-        payload = yield from self._body(_number(size))
-        return r.LeasedJob(parse_id(job_id), check_name(name), _number(ttr_ms), payload)
+        _only(count)
+        return (yield from self._job(4))
 
     def _fenced_job(self, count: int) -> _Reading:
-        job_id, name, ttr_ms, size, attempt = yield from self._only_object(count, 5)
-        payload = yield from self._body(_number(size))
-        return r.LeasedJob(parse_id(job_id), check_name(name), _number(ttr_ms), payload, attempt=_number(attempt))
+        _only(count)
+        return (yield from self._job(5))
+
+    def _leased_jobs(self, count: int) -> _Reading:
+        jobs = []
+        for _ in range(count):
+            jobs.append((yield from self._job(4)))
+        return r.LeasedJobs(jobs)
+
+    def _fenced_jobs(self, count: int) -> _Reading:
+        jobs = []
+        for _ in range(count):
+            jobs.append((yield from self._job(5)))
+        return r.LeasedJobs(jobs)
 
     def _job_result(self, count: int) -> _Reading:
-        job_id, success, size = yield from self._only_object(count, 3)
+        _only(count)
+        return (yield from self._result())
+
+    def _job_results(self, count: int) -> _Reading:
+        results = []
+        for _ in range(count):
+            results.append((yield from self._result()))
+        return r.JobResults(results)
+
+    def _job(self, words: int) -> Generator[None, None, r.LeasedJob]:
+        job_id, name, ttr_ms, size, *attempt = yield from self._object(words)
+        payload = yield from self._body(_number(size))
+        fence = _number(attempt[0]) if attempt else 0
+        return r.LeasedJob(parse_id(job_id), check_name(name), _number(ttr_ms), payload, attempt=fence)
+
+    def _result(self) -> Generator[None, None, r.JobResult]:
+        job_id, success, size = yield from self._object(3)
         if success not in (b"0", b"1"):
             raise ProtocolError(f"a result's success is 0 or 1, not {shown_bytes(success)}")
         result = yield from self._body(_number(size))
         return r.JobResult(parse_id(job_id), success == b"1", result)
 
     def _server_info(self, count: int) -> _Reading:
-        if count != 1:
-            raise ProtocolError(f"one object was expected, not {count}")
+        _only(count)
         _, fields = yield from self._fields()
         return r.ServerInfo(
             _number(_field(fields, b"active-clients")),
@@ -369,12 +400,12 @@ class Connection:
 
     # -- pieces --------------------------------------------------------------------------------------------------
 
-    def _only_object(self, count: int, words: int) -> Generator[None, None, list[bytes]]:
-        """The line of the one object of a reply, as its words."""
+    def _object(self, words: int) -> Generator[None, None, list[bytes]]:
+        """The line of an object, as its words."""
         line = yield from self._line()
         parts = line.split(b" ")
-        if count != 1 or len(parts) != words:
-            raise ProtocolError(f"one object of {words} words was expected, not {count}, {shown_bytes(line)}")
+        if len(parts) != words:
+            raise ProtocolError(f"an object of {words} words was expected, not {shown_bytes(line)}")
         return parts
 
     def _fields(self) -> Generator[None, None, tuple[bytes, dict[bytes, bytes]]]:
@@ -426,6 +457,11 @@ class Connection:
         return shown_bytes(bytes(self._buffer[self._pos : self._pos + 256]).partition(b"\r\n")[0])
 
 
+def _only(count: int) -> None:
+    if count != 1:
+        raise ProtocolError(f"one object was expected, not {count}")
+
+
 def _number(text: bytes, *, signed: bool = False) -> int:
     digits = text.removeprefix(b"-") if signed else text
     if not digits.isdigit() or len(digits) > 20:
@@ -446,6 +482,7 @@ _Reader: TypeAlias = Callable[[Connection, int], _Reading]
 _READERS: Final[dict[type[c.Command], _Reader]] = {
     c.Run: Connection._job_result,
     c.Result: Connection._job_result,
+    c.Results: Connection._job_results,
     c.Lease: Connection._leased_job,
     c.InspectServer: Connection._server_info,
     c.InspectQueue: Connection._queues,
@@ -458,6 +495,8 @@ _READERS: Final[dict[type[c.Command], _Reader]] = {
 
 
 def _reader_of(command: c.Command) -> _Reader | None:
+    if isinstance(command, c.Lease) and command.count > 1:
+        return Connection._fenced_jobs if command.fenced else Connection._leased_jobs
     if isinstance(command, c.Lease) and command.fenced:
         return Connection._fenced_job
     return _READERS.get(type(command))

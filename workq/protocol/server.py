@@ -18,6 +18,7 @@ from workq.record import Record
 from workq.recurrence import parse_rule
 from workq.values import (
     ATTEMPT,
+    BULK_COUNT,
     CURSOR,
     DELAY,
     LIMIT,
@@ -351,7 +352,7 @@ class _Shape:
     build       makes the command from arguments, flags and payload
     """
 
-    __slots__ = ("name", "usage", "arguments", "flags", "first_flags", "switches", "size_range", "build")
+    __slots__ = ("name", "usage", "arguments", "takes_many", "flags", "first_flags", "switches", "size_range", "build")
 
     def __init__(
         self,
@@ -366,6 +367,7 @@ class _Shape:
         self.name = name
         self.usage = usage
         self.arguments = usage.count("<")
+        self.takes_many = "..." in usage
         self.flags = flags + switches
         self.first_flags = first_flags
         self.switches = switches
@@ -409,7 +411,7 @@ def _parse(line: bytes) -> c.Command | Malformed | _Body:
     shape = _SHAPES.get(name)
     if shape is None:
         return _unknown(name, line, error)
-    if len(args) != shape.arguments and not (name == b"lease" and len(args) > 2):
+    if len(args) != shape.arguments and not (shape.takes_many and len(args) > shape.arguments):
         return Malformed(error or f"Invalid command args: {shape.name} takes {shape.usage}, got {len(args)} arguments")
     size_range = shape.size_range
     if size_range is None:
@@ -576,8 +578,10 @@ def _run(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
 
 
 def _lease(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    fenced = _is_on(flags, b"attempt")
+    count = _flag(flags, b"count", BULK_COUNT) or 1
     wait_ms = _wait(args[-1])
-    return c.Lease(tuple([check_name(name) for name in args[:-1]]), wait_ms, _is_on(flags, b"attempt"))
+    return c.Lease(tuple([check_name(name) for name in args[:-1]]), wait_ms, fenced, count)
 
 
 def _complete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -606,9 +610,22 @@ def _release(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
 
 
 def _result(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    if len(args) > 2:
+        return _results(args)
     job_id = parse_id(args[0])
     wait_ms = _wait(args[1])
     return c.Result(check_id(job_id), wait_ms)
+
+
+def _results(args: _Args) -> c.Command:
+    if len(args) - 1 > BULK_COUNT.highest:
+        raise InvalidValue(f"Invalid command args: result takes {BULK_COUNT.highest} ids, got {len(args) - 1}")
+    try:
+        job_ids = [parse_id(text) for text in args[:-1]]
+    except InvalidValue as error:  # to the first Workq server these would have been too many arguments
+        raise InvalidValue(f"Invalid command args: result takes <id>... <wait-timeout>: {error}") from None
+    wait_ms = _wait(args[-1])
+    return c.Results(tuple([check_id(job_id) for job_id in job_ids]), wait_ms)
 
 
 def _delete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -665,12 +682,12 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
             (*_JOB_FLAGS, b"overlap"),
         ),
         _Shape("run", "<id> <name> <ttr> <wait-timeout> <payload-size>", _run, PAYLOAD_SIZE, (b"priority",), 1),
-        _Shape("lease", "<name>... <wait-timeout>", _lease, switches=(b"attempt",)),
+        _Shape("lease", "<name>... <wait-timeout>", _lease, flags=(b"count",), switches=(b"attempt",)),
         _Shape("complete", "<id> <result-size>", _complete, PAYLOAD_SIZE, (b"attempt",)),
         _Shape("fail", "<id> <result-size>", _fail, RESULT_SIZE, (b"attempt",), switches=(b"final",)),
         _Shape("touch", "<id>", _touch, flags=(b"attempt",)),
         _Shape("release", "<id>", _release, flags=(b"delay", b"attempt")),
-        _Shape("result", "<id> <wait-timeout>", _result),
+        _Shape("result", "<id>... <wait-timeout>", _result),
         _Shape("delete", "<id>", _delete),
         _Shape("inspect server", "no arguments", _inspect_server),
         _Shape("inspect queue", "<name>", _inspect_queue),
@@ -692,7 +709,7 @@ def encode(reply: r.Reply) -> bytes:
         return b"+OK\r\n"
     if isinstance(reply, r.LeasedJob):
         if reply.attempt:
-            return b"+OK 1\r\n" + _encode_fenced(reply)
+            return b"+OK 1\r\n" + _encode_job(reply)
         payload = reply.payload
         digits = hexlify(reply.job_id)  # format_id, written out: this is the most frequent reply but one
         return b"+OK 1\r\n%b-%b-%b-%b-%b %b %d %d\r\n%b\r\n" % (
@@ -707,8 +724,11 @@ def encode(reply: r.Reply) -> bytes:
             payload,
         )
     if isinstance(reply, r.JobResult):
-        result = reply.result
-        return b"+OK 1\r\n%b %d %d\r\n%b\r\n" % (format_id(reply.job_id), reply.success, len(result), result)
+        return b"+OK 1\r\n" + _encode_result(reply)
+    if isinstance(reply, r.LeasedJobs):
+        return b"+OK %d\r\n" % len(reply.jobs) + b"".join([_encode_job(job) for job in reply.jobs])
+    if isinstance(reply, r.JobResults):
+        return b"+OK %d\r\n" % len(reply.results) + b"".join([_encode_result(result) for result in reply.results])
     if isinstance(reply, r.TimedOut):
         return b"-TIMEOUT\r\n"
     if isinstance(reply, r.NotFound):
@@ -728,9 +748,16 @@ def encode(reply: r.Reply) -> bytes:
     raise TypeError(f"the protocol has no form for {type(reply).__name__}")
 
 
-def _encode_fenced(job: r.LeasedJob) -> bytes:
-    words = (format_id(job.job_id), job.name, job.ttr_ms, len(job.payload), job.attempt, job.payload)
-    return b"%b %b %d %d %d\r\n%b\r\n" % words
+def _encode_job(job: r.LeasedJob) -> bytes:
+    payload = job.payload
+    if job.attempt:
+        words = (format_id(job.job_id), job.name, job.ttr_ms, len(payload), job.attempt, payload)
+        return b"%b %b %d %d %d\r\n%b\r\n" % words
+    return b"%b %b %d %d\r\n%b\r\n" % (format_id(job.job_id), job.name, job.ttr_ms, len(payload), payload)
+
+
+def _encode_result(reply: r.JobResult) -> bytes:
+    return b"%b %d %d\r\n%b\r\n" % (format_id(reply.job_id), reply.success, len(reply.result), reply.result)
 
 
 _Object: TypeAlias = tuple[bytes, list[tuple[bytes, bytes | int]]]
