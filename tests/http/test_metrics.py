@@ -94,7 +94,7 @@ def test_requests_by_route_and_status(own_http: HttpClient) -> None:
     samples = read(own_http)
     assert samples["workq_http_requests_total{method=POST,route=/v1/jobs,status=201}"] == 1
     assert samples["workq_http_requests_total{method=POST,route=/v1/jobs,status=400}"] == 1
-    assert samples["workq_http_requests_total{method=(none),route=(none),status=404}"] == 2
+    assert samples["workq_http_requests_total{method=(nowhere),route=(nowhere),status=404}"] == 2
     assert samples["workq_http_request_seconds_count{route=/v1/jobs}"] == 2
     assert samples["workq_http_request_seconds_bucket{le=+Inf,route=/v1/jobs}"] == 2
     assert samples["workq_http_request_seconds_bucket{le=10.0,route=/v1/jobs}"] == 2

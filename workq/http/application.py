@@ -9,6 +9,7 @@ API.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -27,6 +28,8 @@ LARGEST_BODY: Final = 6 * 1_048_576 + 65_536
 BODY_SECONDS: Final = 60.0
 # When to come back after a 503: a full disk is tried again several times a second.
 _RETRY_AFTER: Final = {"Retry-After": "1"}
+# The route of requests to places where nothing is.
+NOWHERE: Final = "nowhere"
 # Where `request` has its id.
 REQUEST_ID: Final = "workq-request-id"
 # And when it began, by `time.perf_counter`.
@@ -74,8 +77,7 @@ def application(format_error: FormatError) -> web.Application:
             if error.status < 400:
                 location = {"Location": error.headers["Location"]} if "Location" in error.headers else None
                 return web.Response(status=error.status, headers=location)
-            status, text = error.status, _sentence(request, error)
-            headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            status, text, headers = error.status, _sentence(error), {}
         except Exception:
             logger.exception("request %s (%s %s) failed", request[REQUEST_ID], request.method, request.path)
             status, headers = 500, {}
@@ -84,7 +86,24 @@ def application(format_error: FormatError) -> web.Application:
         response.headers.update(headers)
         return response
 
-    return web.Application(middlewares=[guard], client_max_size=LARGEST_BODY)
+    served = web.Application(middlewares=[guard], client_max_size=LARGEST_BODY)
+    # aiohttp has an answer for a place where nothing is, too, and with each a reference cycle.
+    served.router.add_route("*", "/{path:.*}", partial(_nowhere, served), name=NOWHERE)
+    return served
+
+
+async def _nowhere(served: web.Application, request: web.Request) -> web.Response:
+    """For what no other route of `served` takes."""
+    allowed: set[str] = set()
+    for resource in served.router.resources():
+        if isinstance(resource, web.Resource) and resource.name != NOWHERE:  # what is mounted answers for itself
+            _, methods = await resource.resolve(request)
+            allowed |= methods
+    if not allowed:
+        raise HttpError(404, f"There is nothing at {request.path}")
+    names = sorted(allowed)
+    text = f"{request.method} is not allowed at {request.path}, {', '.join(names)} is"
+    raise HttpError(405, text, {"Allow": ",".join(names)})
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -111,11 +130,7 @@ def _refuse_foreign_pages(request: web.Request) -> None:
         raise HttpError(403, "Requests by web pages from elsewhere are not allowed")
 
 
-def _sentence(request: web.Request, error: web.HTTPException) -> str:
-    if error.status == 404:
-        return f"There is nothing at {request.path}"
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return f"{error.method} is not allowed at {request.path}, {', '.join(sorted(error.allowed_methods))} is"
+def _sentence(error: web.HTTPException) -> str:
     if error.status == 413:
         return f"The body is too long: at most {LARGEST_BODY} bytes are allowed"
     return error.text or error.reason

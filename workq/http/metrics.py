@@ -17,11 +17,10 @@ from prometheus_client.registry import Collector
 from workq.engine.job import GONE, STATE_NAMES
 from workq.figures import Figures, Histogram
 from workq.gateway import Gateway
+from workq.http.application import NOWHERE
 
 # The name for all queues that are not told apart. No queue can have it.
 OTHERS: Final = "(others)"
-# The route of requests to places where nothing is.
-NOWHERE: Final = "(none)"
 # How often the event loop is asked how late it is.
 _LAG_SECONDS: Final = 1.0
 _CONTENT_TYPE: Final = "text/plain; version=0.0.4"
@@ -70,7 +69,10 @@ class RequestMetrics(Collector):
     def count(self, request: web.Request, status: int, seconds: float) -> None:
         """Count a request that was answered with `status`; 0 for one whose client hung up."""
         resource = request.match_info.route.resource
-        route, method = (NOWHERE, NOWHERE) if resource is None else (resource.canonical, request.method)
+        if resource is None or resource.name == NOWHERE:
+            route = method = f"({NOWHERE})"
+        else:
+            route, method = resource.canonical, request.method
         key = (route, method, str(status) if status else "hung-up")
         self._counts[key] = self._counts.get(key, 0) + 1
         histogram = self._seconds.get(route)

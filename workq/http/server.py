@@ -47,7 +47,7 @@ class HttpServer:
             "keepalive_timeout": idle_timeout_s,
             "handler_cancellation": True,  # the command of a client that hung up is cancelled
             "access_log": None,
-            "logger": _protocol_logger(),
+            "logger": _protocol_logger,
         }
         if access_log is not None:
             self._options |= {"access_log": access_log.logger, "access_log_class": access_log.writer}
@@ -102,20 +102,24 @@ def _is_harmless(request_id: str) -> bool:
     return 0 < len(request_id) <= _LONGEST_REQUEST_ID and request_id.isascii() and request_id.isprintable()
 
 
-def _protocol_logger() -> logging.Logger:
+class _ProtocolLogger(logging.Logger):
     """For what aiohttp says. That somebody sent something else than HTTP is no trouble of the server's."""
-    logger = logging.getLogger("workq.http.protocol")
-    if not logger.filters:
-        logger.addFilter(_tame)
-    return logger
+
+    def debug(self, msg: object, *args: object, **options: Any) -> None:
+        self._tell(logging.DEBUG, msg, args, options)
+
+    def exception(self, msg: object, *args: object, **options: Any) -> None:
+        self._tell(logging.ERROR, msg, args, options)
+
+    def _tell(self, level: int, msg: object, args: tuple[object, ...], options: dict[str, Any]) -> None:
+        error = options.get("exc_info")
+        if isinstance(error, HttpProcessingError):
+            # Its traceback leads in a circle to the connection that holds it, and nobody collects those here.
+            error.__traceback__ = None
+            level, msg, args, options = logging.DEBUG, f"{msg}: %s", (*args, error.message), {}
+        if self.isEnabledFor(level):
+            self._log(level, msg, args, **options)
 
 
-def _tame(record: logging.LogRecord) -> bool:
-    """Tell a client's mistake without a traceback, and only where details are wanted."""
-    error = record.exc_info[1] if record.exc_info else None
-    if not isinstance(error, HttpProcessingError):
-        return True
-    record.exc_info = None
-    record.levelno, record.levelname = logging.DEBUG, "DEBUG"
-    record.msg, record.args = f"{record.msg}: %s", (*(record.args or ()), error.message)
-    return logging.getLogger().isEnabledFor(logging.DEBUG)
+_protocol_logger: Final = _ProtocolLogger("workq.http.protocol")
+_protocol_logger.parent = logging.getLogger("workq.http")

@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from workq.commands import Command
 from workq.http.application import HttpError, read_body
 from workq.http.native.answers import RAW
-from workq.http.native.structs import ALLOWED
+from workq.http.native.structs import ALLOWED, LISTS
 from workq.values import Range, shown
 
 JSON: Final = "application/json"
@@ -47,9 +47,11 @@ class Operation:
     raw: str | None = None
     raw_answer: bool = False
     _decode: Callable[[bytes], Any] = attrs.field(init=False)
+    _names: tuple[str, ...] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_decode", msgspec.json.Decoder(self.request).decode)
+        object.__setattr__(self, "_names", tuple([field.name for field in msgspec.structs.fields(self.request)]))
 
     @property
     def takes_body(self) -> bool:
@@ -79,7 +81,7 @@ class Operation:
         try:
             return self._decode(body)
         except msgspec.ValidationError as error:
-            wrong = error
+            wrong = str(error)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _not_json(error) from None
         try:
@@ -91,10 +93,9 @@ class Operation:
     def _from_query(self, request: web.Request) -> Any:
         given: dict[str, Any] = {}
         if request.query_string:
-            lists = [field.name for field in msgspec.structs.fields(self.request) if field.name == "queues"]
             for name in request.query:
                 values = request.query.getall(name)
-                if name in lists:
+                if name in LISTS:
                     given[name] = values
                 elif len(values) > 1:
                     raise HttpError(400, f"{name}: given {len(values)} times, once is allowed")
@@ -103,12 +104,11 @@ class Operation:
         try:
             return msgspec.convert(given, self.request, strict=False)
         except msgspec.ValidationError as error:
-            raise self._explain(error, given) from None
+            raise self._explain(str(error), given) from None
 
-    def _explain(self, error: msgspec.ValidationError, given: Any) -> HttpError:
-        """What is wrong with the options `given`, by name, value, and what is allowed."""
-        text = str(error)
-        names = [field.name for field in msgspec.structs.fields(self.request)]
+    def _explain(self, text: str, given: Any) -> HttpError:
+        """What is wrong with the options `given`, of which msgspec says `text`: by name, value, and what is allowed."""
+        names = self._names
         unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL)
         if unknown is not None:
             near = get_close_matches(unknown[1], names, n=1)

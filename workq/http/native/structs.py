@@ -15,6 +15,9 @@ from workq.values import Range
 # What is allowed in each field, for errors; by the name of the field.
 ALLOWED: Final[dict[str, str]] = {}
 
+# Options that a query may give several times.
+LISTS: Final = frozenset(("queues",))
+
 _LARGEST_CHECKED: Final = 2**63 - 1
 
 
