@@ -31,9 +31,9 @@ _RETRY_AFTER: Final = {"Retry-After": "1"}
 # The route of requests to places where nothing is.
 NOWHERE: Final = "nowhere"
 # Where `request` has its id.
-REQUEST_ID: Final = "workq-request-id"
+REQUEST_ID: Final = web.RequestKey("request_id", str)
 # And when it began, by `time.perf_counter`.
-BEGAN_S: Final = "workq-began-s"
+BEGAN_S: Final = web.RequestKey("began_s", float)
 
 logger = logging.getLogger("workq.http")
 
