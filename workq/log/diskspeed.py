@@ -1,14 +1,13 @@
 """How fast the disk syncs, and whether the event loop may wait for that itself.
 
-To have a sync done by a thread costs two wake-ups, which take as long as the sync of a fast disk. The loop may do such
+To have a sync done by a thread costs two wake-ups, which is much beside the sync of a fast disk. The loop may do such
 a sync itself; it stands still meanwhile, so this must not go on when the disk is slow, or only sometimes fast.
 """
 
 from math import inf
 from typing import Final
 
-# The loop waits for syncs while they take no longer than this on average, which is about what two wake-ups cost a
-# loaded machine ...
+# The loop waits for syncs while they take no longer than this on average ...
 _FAST_S: Final = 0.0005
 # ... and stops at once after one that takes longer than this.
 _STALL_S: Final = 0.002
