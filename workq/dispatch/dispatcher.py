@@ -17,7 +17,7 @@ from typing import Final
 from workq.commands import Command, Complete, Fail, Lease, ListDocuments, PutDocument, Release, Touch
 from workq.dispatch.figures import Counters, Figures
 from workq.dispatch.sender import Sender
-from workq.dispatch.target import PushResult, PushTarget
+from workq.dispatch.target import MOST_SENDING, PushResult, PushTarget
 from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway, ServerUnavailable
 from workq.replies import Documents, LeasedJob, Ok
@@ -27,8 +27,6 @@ from workq.values import WAIT_TIMEOUT, InvalidValue
 DOCUMENT_PREFIX: Final = b"push/"
 _DOCUMENT: Final = b"{}"
 
-# How many jobs of a queue that sets no limit are sent at a time: each takes a connection.
-MOST_SENDING: Final = 1_000
 # How long to wait before asking again for what the server could not do.
 _RETRY_S: Final = 1.0
 # A lease is touched three times in its TTR, but not more often than this.

@@ -104,7 +104,7 @@ class Web:
 
     def _own_application(self) -> web.Application:
         own = application(problem)
-        native.add_routes(own, self._gateway)
+        native.add_routes(own, self._gateway, self.dispatcher)
         health.add_routes(own, self._gateway)
         self.metrics.add_routes(own)
         for name, door in self._doors.items():

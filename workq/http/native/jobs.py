@@ -13,14 +13,15 @@ from workq.gateway import Gateway, job_spec
 from workq.http.application import HttpError
 from workq.http.native import answers
 from workq.http.native import structs as s
-from workq.http.native.operations import Operation, bytes_of
+from workq.http.native.operations import Operation, bytes_of, queue_name
+from workq.http.native.push import JobsWithUrls
 from workq.protocol.text import check_id, parse_id
-from workq.values import PAYLOAD_SIZE, RESULT_SIZE, JobSpec, RetryPolicy, check_name
+from workq.values import PAYLOAD_SIZE, RESULT_SIZE, JobSpec, RetryPolicy
 
 
-def operations(gateway: Gateway) -> list[Operation]:
+def operations(gateway: Gateway, with_urls: JobsWithUrls) -> list[Operation]:
     """The operations, on `gateway`."""
-    jobs = _Jobs(gateway)
+    jobs = _Jobs(gateway, with_urls)
     return [
         Operation(
             "POST", "/v1/jobs", "Add a job", s.NewJob, {201: s.Added}, (c.Add, c.Schedule), jobs.add, raw="payload"
@@ -110,15 +111,19 @@ def operations(gateway: Gateway) -> list[Operation]:
 
 
 class _Jobs:
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, with_urls: JobsWithUrls) -> None:
         self._gateway = gateway
+        self._with_urls = with_urls
 
     async def add(self, request: web.Request, given: s.NewJob) -> web.Response:
         payload = bytes_of("payload", PAYLOAD_SIZE, given.payload, given.payload_base64)
         spec = background_spec(given)
         job_id = self._job_id(given.id)
         run_at_ms = self._run_at_ms(given)
-        command = c.Schedule(job_id, spec, run_at_ms, payload) if run_at_ms else c.Add(job_id, spec, payload)
+        meta = await self._with_urls.meta(given)
+        command = (
+            c.Schedule(job_id, spec, run_at_ms, payload, meta) if run_at_ms else c.Add(job_id, spec, payload, meta)
+        )
         answers.expect(r.Ok, await self._gateway.execute(command), "job")
         text = answers.id_text(job_id)
         answer = answers.json(s.Added(text), status=201)
@@ -204,11 +209,6 @@ class _Jobs:
 
     def _job_id(self, given: str | UnsetType) -> bytes:
         return self._gateway.new_job_id() if given is UNSET else check_id(parse_id(given.encode()))
-
-
-def queue_name(request: web.Request) -> bytes:
-    """The queue that the path names."""
-    return check_name(request.match_info["name"].encode("utf-8", "replace"))
 
 
 def _job(request: web.Request) -> tuple[bytes, str]:

@@ -18,7 +18,7 @@ from workq.commands import Command
 from workq.http.application import HttpError, read_body
 from workq.http.native.answers import RAW
 from workq.http.native.structs import ALLOWED, LISTS
-from workq.values import Range, shown
+from workq.values import Range, check_name, shown
 
 JSON: Final = "application/json"
 
@@ -135,6 +135,11 @@ def bytes_of(name: str, size: Range, text: str | UnsetType, raw: bytes | UnsetTy
     if len(data) > size.highest:
         raise HttpError(413, f"The {name} has {len(data)} bytes, {size.highest} are allowed")
     return data
+
+
+def queue_name(request: web.Request) -> bytes:
+    """The queue that the path names."""
+    return check_name(request.match_info["name"].encode("utf-8", "replace"))
 
 
 def _not_json(error: Exception) -> HttpError:

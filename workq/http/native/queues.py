@@ -7,8 +7,7 @@ from workq import replies as r
 from workq.gateway import Gateway
 from workq.http.native import answers
 from workq.http.native import structs as s
-from workq.http.native.jobs import queue_name
-from workq.http.native.operations import Operation
+from workq.http.native.operations import Operation, queue_name
 
 
 def operations(gateway: Gateway) -> list[Operation]:

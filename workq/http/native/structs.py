@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from workq import values
+from workq.dispatch.target import MOST_SENDING, Verdict
 from workq.values import Range
 
 # What is allowed in each field, for errors; by the name of the field.
@@ -98,10 +99,42 @@ Cursor: TypeAlias = Annotated[
     int, _number("cursor", values.CURSOR, "where the page begins: `next_cursor` of the page before")
 ]
 
+PUSH_TIMEOUT: Final = Range("timeout", 0, values.DAY_MS, "ms")
+CONCURRENCY: Final = Range("concurrency", 1, MOST_SENDING)
+Url: TypeAlias = Annotated[
+    str,
+    _text(
+        "url",
+        r"^https?://[^/?#\s]",
+        "a URL like http://localhost:8000/work",
+        "http or https; the job is POSTed there, and the queue becomes a pushed one",
+    ),
+]
+PushTimeout: TypeAlias = Annotated[
+    int, _number("timeout_ms", PUSH_TIMEOUT, "how long the web worker may take, 0 for no limit")
+]
+PushVerdict: TypeAlias = Annotated[
+    Verdict,
+    Meta(
+        description='what is a success: status 200, any 2xx, or (json-status) an answer `{"status": "success"}` '
+        'whatever its status; others are "failure" and "permanent-failure", which is not retried'
+    ),
+]
+Headers: TypeAlias = Annotated[dict[str, str], Meta(description="sent to the web worker beside ours")]
+Concurrency: TypeAlias = Annotated[
+    int, _number("concurrency", CONCURRENCY, "how many jobs of the queue are sent at a time")
+]
+ALLOWED.update(
+    headers="an object of texts",
+    verdict="200, 2xx or json-status",
+)
+
 # The same defaults as those of the Python client.
 DEFAULT_TTR_MS: Final = 60_000
 DEFAULT_TTL_MS: Final = values.DAY_MS
 DEFAULT_WAIT_MS: Final = 60_000
+DEFAULT_PUSH_TIMEOUT_MS: Final = 60_000
+DEFAULT_CONCURRENCY: Final = 20
 
 
 class Request(Struct, forbid_unknown_fields=True):
@@ -137,6 +170,16 @@ class NewJob(Background, kw_only=True):
 
     delay_ms: Delay = 0
     run_at: Annotated[datetime, Meta(tz=True, description="not before this time")] | UnsetType = UNSET
+    url: Url | UnsetType = UNSET
+    headers: Headers | UnsetType = UNSET
+    timeout_ms: PushTimeout | UnsetType = UNSET
+    verdict: PushVerdict | UnsetType = UNSET
+
+
+class Push(Request):
+    """How a queue is pushed."""
+
+    concurrency: Concurrency | UnsetType = UNSET
 
 
 class NewRecurringJob(Background, kw_only=True):
@@ -341,6 +384,22 @@ class Queues(Struct):
 
     queues: list[Queue]
     next_cursor: int | None
+
+
+class Pushing(Struct):
+    """Figures of a pushed queue since the server started.
+
+    `sending` are being sent now. A try is a request, or one that could not be made; `failed_tries` counts all that
+    failed, `failed` the jobs that did for good. `seconds` is the time from the creation of a job to its end, summed up.
+    """
+
+    pushed: bool
+    sending: int
+    tries: int
+    failed_tries: int
+    succeeded: int
+    failed: int
+    seconds: float
 
 
 class Server(Struct):
