@@ -14,12 +14,15 @@ from workq.broker import Broker
 from workq.commands import Command, Release
 from workq.engine import Waiter
 from workq.figures import Figures
-from workq.replies import LeasedJob, Reply, Unavailable
+from workq.replies import LeasedJob, LeasedJobs, Reply, Unavailable
 from workq.values import JobSpec
 
 # Makes a `JobSpec`, or gives the one that was made with the same words, so that jobs with the same words share one. How
 # many are at hand is bounded, not how many are in use.
 job_spec: Final = lru_cache(4096)(JobSpec)
+
+
+_MOST_IDLE: Final = 1_024
 
 
 class ServerUnavailable(Exception):
@@ -61,6 +64,10 @@ class _Call:
         assert self.reply is not None
         self._answer(lost or self.reply)
 
+    def forget(self) -> None:
+        """It is over, so keep nothing of it."""
+        self._future = self.reply = None
+
     def _answer(self, reply: Reply) -> None:
         if self._future is not None and not self._future.done():  # cancelled meanwhile
             self._future.set_result(reply)
@@ -74,6 +81,8 @@ class Gateway:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        # Used again, since the log counts those who hold a batch to know how many to wait for with the next.
+        self._idle: list[_Call] = []
         self._waiting: dict[asyncio.Future[Reply], Waiter] = {}
         self._stopping = False
 
@@ -83,7 +92,7 @@ class Gateway:
         When cancelled, a command that waits is forgotten; any other has been done all the same.
         """
         broker = self._broker
-        call = _Call(broker)
+        call = self._idle.pop() if self._idle else _Call(broker)
         answer = broker.execute(command, call.on_reply)
         if not isinstance(answer, Reply):
             answer = await self._wait(call, answer)
@@ -95,6 +104,9 @@ class Gateway:
             except asyncio.CancelledError:
                 self._give_back(answer)
                 raise
+        if len(self._idle) < _MOST_IDLE:  # after an exception something might still be said to it
+            call.forget()
+            self._idle.append(call)
         if isinstance(answer, Unavailable):
             raise ServerUnavailable(answer.text)
         return answer
@@ -127,9 +139,10 @@ class Gateway:
 
     def _give_back(self, reply: Reply | None) -> None:
         """Whoever was to get `reply` is gone: what it hands out goes back at once, not when its TTR ends."""
-        if isinstance(reply, LeasedJob):
-            with contextlib.suppress(ServerUnavailable):
-                self.post(Release(reply.job_id, 0, reply.attempt))
+        leased = reply.jobs if isinstance(reply, LeasedJobs) else [reply] if isinstance(reply, LeasedJob) else []
+        with contextlib.suppress(ServerUnavailable):
+            for job in leased:
+                self.post(Release(job.job_id, 0, job.attempt))
 
     def _stop(self, future: asyncio.Future[Reply], waiter: Waiter) -> None:
         if not waiter.done:  # else the answer is on its way, and waits for the log

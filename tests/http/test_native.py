@@ -227,6 +227,38 @@ class TestLease:
             assert worker.answer().json["jobs"][0]["id"] == job_id
 
 
+class TestManyAtATime:
+    def test_leases(self, http: HttpClient, queue: str) -> None:
+        ids = [add(http, queue) for _ in range(3)]
+        jobs = http.post(f"/v1/queues/{queue}/lease", {"count": 2}).json["jobs"]
+        assert [job["id"] for job in jobs] == ids[:2]
+        assert {job["attempt"] for job in jobs} == {1}
+        jobs = http.post("/v1/lease", {"queues": [queue], "count": 1000}).json["jobs"]
+        assert [job["id"] for job in jobs] == ids[2:]
+        assert http.post(f"/v1/queues/{queue}/lease?count=5").json == {"jobs": []}
+
+    def test_leases_do_not_fit_into_one_body(self, http: HttpClient, queue: str) -> None:
+        answer = http.post(f"/v1/queues/{queue}/lease?count=2", Accept=RAW)
+        assert (answer.status, answer.json["detail"]) == (
+            400,
+            "count: '2' is not 1, the most that fits into a body of application/octet-stream",
+        )
+
+    def test_results(self, http: HttpClient, worker: HttpClient, queue: str) -> None:
+        first, second, third = [add(http, queue) for _ in range(3)]
+        assert http.post("/v1/results", {"ids": [first, second]}).json == {"results": []}
+        http.post(f"/v1/jobs/{second}/complete", {"result": "two"})
+        one = {"id": second, "success": True, "result": "two"}
+        assert http.post("/v1/results", {"ids": [first, second, third]}).json == {"results": [one]}
+        http.send("POST", "/v1/results", json={"ids": [first, second], "wait_ms": 60_000})
+        worker.post(f"/v1/jobs/{first}/fail", {"result": "no"})
+        assert http.answer().json == {"results": [{"id": first, "success": False, "result": "no"}, one]}
+
+    def test_results_of_nobody(self, http: HttpClient) -> None:
+        assert refused(http, "POST", "/v1/results", 404, {"ids": [NOBODY]}) == "There is no job with one of these ids"
+        assert bad(http, {"ids": []}, "/v1/results") == f"ids: '[]' is not {ALLOWED['ids']}"
+
+
 class TestFinish:
     def test_twice(self, http: HttpClient, queue: str) -> None:
         job_id = add(http, queue)

@@ -89,11 +89,15 @@ def raw_leased_job(reply: r.LeasedJob) -> web.Response:
 
 def job_result(request: web.Request, reply: r.JobResult) -> web.Response:
     """The outcome of a job, as JSON or raw."""
-    job_id = id_text(reply.job_id)
     if wants_raw(request):
-        headers = {"Workq-Id": job_id, "Workq-Success": "true" if reply.success else "false"}
+        headers = {"Workq-Id": id_text(reply.job_id), "Workq-Success": "true" if reply.success else "false"}
         return web.Response(body=reply.result, content_type=RAW, headers=headers)
-    return json(s.JobResult(job_id, reply.success, *text_or_bytes(reply.result)))
+    return json(outcome(reply))
+
+
+def outcome(reply: r.JobResult) -> s.JobResult:
+    """How a job ended."""
+    return s.JobResult(id_text(reply.job_id), reply.success, *text_or_bytes(reply.result))
 
 
 def job(info: r.JobInfo) -> s.Job:

@@ -51,6 +51,15 @@ def operations(gateway: Gateway, with_urls: JobsWithUrls) -> list[Operation]:
         ),
         Operation(
             "POST",
+            "/v1/results",
+            "Read the results of several jobs, waiting for all of them",
+            s.WaitForResults,
+            {200: s.JobResults},
+            (c.Results,),
+            jobs.results,
+        ),
+        Operation(
+            "POST",
             "/v1/jobs/{id}/complete",
             "Finish a job with success",
             s.Success,
@@ -90,7 +99,7 @@ def operations(gateway: Gateway, with_urls: JobsWithUrls) -> list[Operation]:
         Operation(
             "POST",
             "/v1/lease",
-            "Lease a job of one of several queues, waiting for one",
+            "Lease a job, or several, of one of several queues, waiting for one",
             s.LeaseAny,
             {200: s.LeasedJobs, 204: None},
             (c.Lease,),
@@ -100,7 +109,7 @@ def operations(gateway: Gateway, with_urls: JobsWithUrls) -> list[Operation]:
         Operation(
             "POST",
             "/v1/queues/{name}/lease",
-            "Lease a job of a queue, waiting for one",
+            "Lease a job of a queue, or several, waiting for one",
             s.LeaseOne,
             {200: s.LeasedJobs, 204: None},
             (c.Lease,),
@@ -164,6 +173,14 @@ class _Jobs:
             return answers.done()
         return answers.job_result(request, answers.expect(r.JobResult, reply, what))
 
+    async def results(self, request: web.Request, given: s.WaitForResults) -> web.Response:
+        job_ids = tuple([check_id(parse_id(text.encode())) for text in given.ids])
+        reply = await self._gateway.execute(c.Results(job_ids, given.wait_ms))
+        if isinstance(reply, r.TimedOut):
+            return answers.json(s.JobResults([]))
+        results = answers.expect(r.JobResults, reply, "job with one of these ids").results
+        return answers.json(s.JobResults([answers.outcome(result) for result in results]))
+
     async def complete(self, request: web.Request, given: s.Success) -> web.Response:
         job_id, what = _job(request)
         result = bytes_of("result", RESULT_SIZE, given.result, given.result_base64)
@@ -183,16 +200,26 @@ class _Jobs:
         return await self._do(c.Release(job_id, given.delay_ms, given.attempt or 0), what)
 
     async def lease_one(self, request: web.Request, given: s.LeaseOne) -> web.Response:
-        return await self._lease(request, (queue_name(request),), given.wait_ms)
+        return await self._lease(request, (queue_name(request),), given)
 
     async def lease_any(self, request: web.Request, given: s.LeaseAny) -> web.Response:
-        return await self._lease(request, tuple([name.encode() for name in given.queues]), given.wait_ms)
+        return await self._lease(request, tuple([name.encode() for name in given.queues]), given)
 
-    async def _lease(self, request: web.Request, names: tuple[bytes, ...], wait_ms: int) -> web.Response:
-        reply = await self._gateway.execute(c.Lease(names, wait_ms, fenced=True))
-        if answers.wants_raw(request):
+    async def _lease(
+        self, request: web.Request, names: tuple[bytes, ...], given: s.LeaseOne | s.LeaseAny
+    ) -> web.Response:
+        raw = answers.wants_raw(request)
+        if raw and given.count > 1:
+            raise HttpError(400, f"count: '{given.count}' is not 1, the most that fits into a body of {answers.RAW}")
+        reply = await self._gateway.execute(c.Lease(names, given.wait_ms, fenced=True, count=given.count))
+        if raw:
             return answers.raw_leased_job(reply) if isinstance(reply, r.LeasedJob) else answers.done()
-        jobs = [] if isinstance(reply, r.TimedOut) else [answers.expect(r.LeasedJob, reply, "job")]
+        if isinstance(reply, r.TimedOut):
+            jobs: list[r.LeasedJob] = []
+        elif isinstance(reply, r.LeasedJobs):
+            jobs = reply.jobs
+        else:
+            jobs = [answers.expect(r.LeasedJob, reply, "job")]
         return answers.json(s.LeasedJobs([answers.leased_job(job) for job in jobs]))
 
     async def _do(self, command: c.Command, what: str) -> web.Response:

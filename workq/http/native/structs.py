@@ -17,7 +17,9 @@ from workq.values import Range
 ALLOWED: Final[dict[str, str]] = {}
 
 # Options that a query may give several times.
-LISTS: Final = frozenset(("queues",))
+LISTS: Final = frozenset(("queues", "ids"))
+# Jobs whose results may be asked for at once: as many as may be leased at once.
+MOST_IDS: Final = values.BULK_COUNT.highest
 
 _LARGEST_CHECKED: Final = 2**63 - 1
 
@@ -40,6 +42,7 @@ _BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _NAME_ALLOWED: Final = f"1 to {values.NAME_LENGTH} of A-Z a-z 0-9 _ - ."
 _A_UUID: Final = "a UUID like 6ba7b810-9dad-11d1-80b4-00c04fd430c8, and not the nil one"
 ALLOWED.update(
+    ids=f"a list of 1 to {MOST_IDS} ids, each {_A_UUID}",
     payload="a text",
     payload_base64="a text in base64",
     result="a text",
@@ -92,6 +95,7 @@ Rule: TypeAlias = Annotated[
 Overlap: TypeAlias = Annotated[
     Literal["allow", "skip"], Meta(description="whether the next one waits until the last one has ended: `skip`")
 ]
+BulkCount: TypeAlias = Annotated[int, _number("count", values.BULK_COUNT, "how many jobs at most")]
 RunWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for the result")]
 LeaseWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for a job")]
 Limit: TypeAlias = Annotated[int, _number("limit", values.LIMIT, "how many at most")]
@@ -241,10 +245,18 @@ class WaitForResult(Request):
     wait_ms: RunWait = 0
 
 
+class WaitForResults(Request):
+    """Whose results; when the wait ends, those that there are by then."""
+
+    ids: Annotated[list[JobId], Meta(min_length=1, max_length=MOST_IDS)]
+    wait_ms: RunWait = 0
+
+
 class LeaseOne(Request):
-    """How long to wait."""
+    """How long to wait, and for how many jobs at most; it is waited for the first only."""
 
     wait_ms: LeaseWait = 0
+    count: BulkCount = 1
 
 
 class LeaseAny(Request):
@@ -252,6 +264,7 @@ class LeaseAny(Request):
 
     queues: Annotated[list[QueueName], Meta(min_length=1, max_length=64)]
     wait_ms: LeaseWait = 0
+    count: BulkCount = 1
 
 
 class Page(Request):
@@ -306,6 +319,12 @@ class JobResult(Struct, omit_defaults=True):
     success: bool
     result: str | UnsetType = UNSET
     result_base64: bytes | UnsetType = UNSET
+
+
+class JobResults(Struct):
+    """How jobs ended, in the order asked for, without those that have not."""
+
+    results: list[JobResult]
 
 
 JobState: TypeAlias = Literal["new", "completed", "failed", "pending", "leased"]
