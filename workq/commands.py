@@ -191,6 +191,26 @@ class Release(Command):
         self.attempt = attempt
 
 
+class Progress(Command):
+    """Tell how far the work on a leased job is. Replies: `Ok`, `NotFound`, `Refused`.
+
+    touches  whether it starts the TTR again, too
+    """
+
+    __match_args__ = ("job_id", "progress", "attempt", "touches")
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(self, job_id: bytes, progress: bytes, attempt: int = 0, touches: bool = False) -> None:
+        self.job_id = job_id
+        self.progress = progress
+        self.attempt = attempt
+        self.touches = touches
+
+    def log_bytes(self) -> int:
+        return len(self.progress)
+
+
 class Result(Command):
     """Read a job's result, waiting for it. Replies: `JobResult`, `TimedOut`, `NotFound`."""
 
@@ -263,6 +283,18 @@ class ListDocuments(Command):
 
     def __init__(self, prefix: bytes) -> None:
         self.prefix = prefix
+
+
+class Ping(Command):
+    """Ask whether the server is there. Reply: `Ok`."""
+
+    __slots__ = ()
+
+
+class Quit(Command):
+    """End the connection when all before is answered, and this. Reply: `Ok`."""
+
+    __slots__ = ()
 
 
 class InspectServer(Command):

@@ -133,7 +133,7 @@ class JobInfo(Record):
     `state` is 0 new (or scheduled), 1 completed, 2 failed, 3 pending (back after an attempt), 4 leased.
     `scheduled_ms` is the time that the job waits for or, when it does not, was scheduled for; 0 without one. Times are
     Unix milliseconds. `meta` is what a door keeps with the job, `result` what `complete` or the final `fail` said; None
-    before that.
+    before that; `progress` is the last one that a worker reported, b"" for none.
     """
 
     __match_args__ = (
@@ -152,6 +152,7 @@ class JobInfo(Record):
         "scheduled_ms",
         "meta",
         "result",
+        "progress",
     )
     __slots__ = __match_args__
 
@@ -172,6 +173,7 @@ class JobInfo(Record):
         scheduled_ms: int,
         meta: bytes = b"",
         result: bytes | None = None,
+        progress: bytes = b"",
     ) -> None:
         self.job_id = job_id
         self.name = name
@@ -188,6 +190,7 @@ class JobInfo(Record):
         self.scheduled_ms = scheduled_ms
         self.meta = meta
         self.result = result
+        self.progress = progress
 
 
 class RecurringInfo(Record):

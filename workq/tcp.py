@@ -12,7 +12,7 @@ import socket
 from typing import Final, cast
 
 from workq.broker import Broker
-from workq.commands import Command
+from workq.commands import Command, Quit
 from workq.engine import Waiter
 from workq.protocol.server import Decoder, Malformed, encode
 from workq.replies import Refused, Reply, Unavailable
@@ -183,6 +183,9 @@ class Connection:
                 encoded = encode(answer)
                 replies.append(encoded)
                 self._replies_size += len(encoded)
+                if isinstance(command, Quit):
+                    self._end()
+                    return []
                 if self._replies_size >= WRITE_AHEAD:
                     return list(rest)
             else:

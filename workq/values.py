@@ -79,6 +79,7 @@ PAYLOAD_SIZE: Final = Range("payload size", 0, MIB, "bytes")
 RESULT_SIZE: Final = Range("result size", 0, MIB, "bytes")
 # The longest progress a worker may report.
 MAX_PROGRESS: Final = 4_096
+PROGRESS_SIZE: Final = Range("progress size", 0, MAX_PROGRESS, "bytes")
 META_SIZE: Final = Range("meta size", 0, MIB, "bytes")
 DOCUMENT_SIZE: Final = Range("document size", 0, MIB, "bytes")
 DOCUMENT_KEY_SIZE: Final = Range("document key size", 1, 1024, "bytes")

@@ -75,6 +75,10 @@ COMMANDS = [
     (c.Release(ID, 500, 7), b"release %b -delay=500 -attempt=7\r\n" % TEXT),
     (c.Result(ID, 10), b"result %b 10\r\n" % TEXT),
     (c.Delete(ID), b"delete %b\r\n" % TEXT),
+    (c.Progress(ID, b"50%"), b"progress %b 3\r\n50%%\r\n" % TEXT),
+    (c.Progress(ID, AWKWARD, 7, True), b"progress %b 20 -attempt=7 -touch=1\r\n%b\r\n" % (TEXT, AWKWARD)),
+    (c.Ping(), b"ping\r\n"),
+    (c.Quit(), b"quit\r\n"),
     (c.InspectServer(), b"inspect server\r\n"),
     (c.InspectQueue(b"ping"), b"inspect queue ping\r\n"),
     (c.InspectQueues(5, 100), b"inspect queues 5 100\r\n"),
@@ -89,6 +93,7 @@ RECURRING = r.RecurringInfo(
     *(ID, b"ping", 1000, 60_000, AWKWARD, 3, 2, -10, "every:100", True, 5, 6, 1_466_000_001_000, 1_466_000_000_000, ID)
 )
 UNTRIED = r.RecurringInfo(ID, b"ping", 1000, 60_000, b"", 0, 0, 0, "cron:0_0_*_*_*", False, 0, 0, 0, 0, b"")
+WORKING = r.JobInfo(ID, b"ping", 1, 60_000, b"", 0, 1, 0, 0, 0, 4, 1_466_000_000_000, 0, progress=AWKWARD + b" 50%")
 ADD = COMMANDS[0][0]
 LEASE = c.Lease((b"ping",), 0)
 RESULT = c.Result(ID, 0)
@@ -117,6 +122,8 @@ REPLIES: list[tuple[c.Command, r.Reply]] = [
     (c.InspectQueues(0, 100), r.Queues([])),
     (c.InspectQueues(0, 100), r.Queues([r.QueueInfo(b"a", 1, 2, 3), r.QueueInfo(b"b", 0, 4_000_000_000, 0)])),
     (c.InspectJob(ID), r.Jobs([JOB])),
+    (c.InspectJob(ID), r.Jobs([WORKING])),
+    (c.Ping(), r.OK),
     (c.InspectJobs(b"ping", 0, 100), r.Jobs([JOB, SCHEDULED, JOB])),
     (c.InspectRecurring(0, 100), r.RecurringJobs([RECURRING, UNTRIED])),
 ]

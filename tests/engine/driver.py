@@ -110,6 +110,9 @@ class Driver:
     def touch(self, number: int, attempt: int = 0) -> Reply:
         return self.do(c.Touch(job_id(number), attempt))
 
+    def progress(self, number: int, progress: bytes, attempt: int = 0, touches: bool = False) -> Reply:
+        return self.do(c.Progress(job_id(number), progress, attempt, touches))
+
     def release(self, number: int, delay_ms: int = 0, attempt: int = 0) -> Reply:
         return self.do(c.Release(job_id(number), delay_ms, attempt))
 

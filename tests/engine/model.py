@@ -36,6 +36,7 @@ class ModelJob:
     fails: int = 0
     result: bytes = b""
     meta: bytes = b""
+    progress: bytes = b""
 
     def finished(self) -> bool:
         return self.state in ("completed", "failed")
@@ -139,7 +140,9 @@ class Model:
                 return self._lease(client, command, set(names))
             case c.Results(job_ids):
                 return self._results(client, command, [job for job in self.jobs if job.job_id in job_ids])
-            case c.Touch(job_id) | c.Release(job_id):
+            case c.Ping() | c.Quit():
+                return r.OK
+            case c.Touch(job_id) | c.Release(job_id) | c.Progress(job_id):
                 found = [job for job in self.jobs if job.job_id == job_id]
                 return self._by_holder(command, found[0]) if found else r.NOT_FOUND
             case c.InspectQueue(name):
@@ -188,7 +191,7 @@ class Model:
                     self._hand_out()
         return r.OK
 
-    def _by_holder(self, command: c.Touch | c.Release, job: ModelJob) -> r.Reply:
+    def _by_holder(self, command: c.Touch | c.Release | c.Progress, job: ModelJob) -> r.Reply:
         """What only the worker that holds the job can do."""
         if command.attempt and (job.state != "leased" or job.attempts != command.attempt):
             return r.LEASE_EXPIRED
@@ -196,13 +199,20 @@ class Model:
             return r.NOT_LEASED
         match command:
             case c.Touch():
-                self._timers += 1
-                job.deadline_ms = self.now_ms + job.spec.ttr_ms
-                job.timer = self._timers
+                self._touch(job)
+            case c.Progress(_, progress, touches=touches):
+                job.progress = progress
+                if touches:
+                    self._touch(job)
             case c.Release(_, delay_ms):
                 self._end_lease(job, delay_ms)
                 self._hand_out()
         return r.OK
+
+    def _touch(self, job: ModelJob) -> None:
+        self._timers += 1
+        job.deadline_ms = self.now_ms + job.spec.ttr_ms
+        job.timer = self._timers
 
     def _put_back(self, job: ModelJob, wait_ms: int) -> None:
         """The job is in its old place again, at once or when it has waited."""
@@ -502,4 +512,5 @@ def _job_info(job: ModelJob) -> r.JobInfo:
         scheduled_ms=job.deadline_ms if job.state == "scheduled" else job.time_ms,
         meta=job.meta,
         result=job.result if job.state in ("completed", "failed") else None,
+        progress=job.progress,
     )

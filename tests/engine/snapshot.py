@@ -47,7 +47,7 @@ def _is_kept(job: Job) -> bool:
 
 
 def _fields(job: Job) -> dict[str, object]:
-    names = ("spec", "payload", "created_ms", "scheduled_ms", "seq", "attempts", "fails", "result", "meta")
+    names = ("spec", "payload", "created_ms", "scheduled_ms", "seq", "attempts", "fails", "result", "meta", "progress")
     fields = {name: getattr(job, name) for name in names}
     fields["state"] = STATE_NAMES[job.state]
     if job.state in (LEASED, SCHEDULED):

@@ -94,6 +94,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(c.Fail, ids, payloads, attempts, st.sampled_from([False, False, False, True])),
     st.builds(c.Touch, ids, attempts),
     st.builds(c.Release, ids, delays, attempts),
+    st.builds(c.Progress, ids, payloads, attempts, st.booleans()),
     st.builds(c.Result, ids, waits),
     st.builds(c.Delete, ids),
     st.builds(c.Recur, ids, background, rules, st.booleans(), payloads, metas),

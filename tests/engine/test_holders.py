@@ -169,6 +169,57 @@ class TestRelease:
         assert driver.engine.events[2:] == [Released(job_id(1), driver.now_ms + 70)]
 
 
+class TestProgress:
+    def test_the_last_one_is_shown(self, driver: Driver) -> None:
+        driver.add(1)
+        assert driver.leased() == 1
+        assert driver.inspect(1).progress == b""
+        for progress in (b"10 %", b"\0\r\n", b"99 %"):
+            assert driver.progress(1, progress) == OK
+            assert driver.inspect(1).progress == progress
+        driver.complete(1)
+        assert driver.inspect(1).progress == b"99 %"
+
+    def test_an_empty_one_takes_it_away(self, driver: Driver) -> None:
+        driver.add(1)
+        assert driver.leased() == 1
+        stored_bytes = driver.engine.state.stored_bytes
+        assert driver.progress(1, b"10 %") == OK
+        assert driver.engine.state.stored_bytes == stored_bytes + 4
+        assert driver.progress(1, b"") == OK
+        assert driver.engine.state.jobs[job_id(1)].extra is None
+        assert driver.engine.state.stored_bytes == stored_bytes
+
+    def test_it_outlasts_the_lease_until_the_next_worker_tells(self, driver: Driver) -> None:
+        driver.add(1, ttr_ms=10)
+        assert driver.leased() == 1
+        assert driver.progress(1, b"10 %") == OK
+        driver.wait(10)
+        assert driver.inspect(1).progress == b"10 %"
+
+    @pytest.mark.parametrize("touches", [False, True])
+    def test_it_touches_if_it_says_so(self, driver: Driver, touches: bool) -> None:
+        driver.add(1, ttr_ms=100)
+        assert driver.leased() == 1
+        driver.wait(90)
+        assert driver.progress(1, b"x", touches=touches) == OK
+        driver.wait(90)
+        assert driver.inspect(1).state == (LEASED if touches else PENDING)
+
+    @pytest.mark.parametrize("state", STATES)
+    def test_only_of_a_leased_job(self, driver: Driver, state: str) -> None:
+        bring(driver, state)
+        assert driver.progress(1, b"x") == NOT_LEASED
+        assert driver.inspect(1).progress == b""
+
+    def test_of_a_run(self, driver: Driver) -> None:
+        driver.run(1, wait_ms=1000)
+        assert driver.leased() == 1
+        assert driver.progress(1, b"x") == OK
+        assert driver.inspect(1).progress == b"x"
+        assert driver.engine.state.stored_bytes == 0
+
+
 class TestFencing:
     def test_a_lease_tells_the_attempt_if_it_is_asked(self, driver: Driver) -> None:
         driver.add(1)
@@ -205,6 +256,8 @@ class TestFencing:
             c.Touch(one, 1),
             c.Release(one, 0, 1),
             c.Release(one, 9, 1),
+            c.Progress(one, b"late", 1),
+            c.Progress(one, b"late", 1, True),
         ]
 
     def test_a_late_worker_cannot_disturb_the_one_that_took_over(self, driver: Driver) -> None:

@@ -77,7 +77,7 @@ class Story:
         spec = JobSpec(
             name, random.choice((20, 100)), random.choice((50, 1000, 10**6)), random.choice((0, 5)), 2, 2, retry
         )
-        kind = random.randrange(14)
+        kind = random.randrange(15)
         if kind < 3:
             return c.Add(job_id, spec, data, random.choice((b"", b"", b"{}")), random.choice((0, 0, 0, 30)))
         if kind == 3:
@@ -96,6 +96,8 @@ class Story:
         if kind == 11:
             return c.Release(job_id, random.choice((0, 0, 30)))
         if kind == 12:
+            return c.Progress(job_id, data, touches=random.random() < 0.5)
+        if kind == 13:
             rule = random.choice(RULES)
             return c.Recur(job_id, spec, rule, random.random() < 0.5, data, random.choice((b"", b"{}")))
         return c.PutDocument(name[:4], random.choice((b"", data)))

@@ -129,6 +129,10 @@ FORMS: list[tuple[bytes, c.Command]] = [
     (b"release %b -attempt=7 -delay=3155760000000\r\n" % ID, c.Release(JOB_ID, 3_155_760_000_000, 7)),
     (b"result %b 1000\r\n" % ID, c.Result(JOB_ID, 1000)),
     (b"delete %b\r\n" % ID, c.Delete(JOB_ID)),
+    (b"progress %b 3\r\n50%%\r\n" % ID, c.Progress(JOB_ID, b"50%")),
+    (b"progress %b 2 -touch=1 -attempt=7\r\n\r\n\r\n" % ID, c.Progress(JOB_ID, b"\r\n", 7, True)),
+    (b"ping\r\n", c.Ping()),
+    (b"quit\r\n", c.Quit()),
     (b"inspect server\r\n", c.InspectServer()),
     (b"inspect queue ping\r\n", c.InspectQueue(b"ping")),
     (b"inspect queues 2 10\r\n", c.InspectQueues(2, 10)),
@@ -253,6 +257,10 @@ VALUES: dict[str, tuple[list[bytes], list[bytes]]] = {
     "Invalid result size": (
         [b"fail %b 0\n\n" % ID, b"fail %b %d\n%b\n" % (ID, MIB, b"x" * MIB)],
         [b"fail %b 3\nlong\n" % ID, b"fail %b %d\n%b\n" % (ID, MIB + 1, b"x" * (MIB + 1))],
+    ),
+    "Invalid progress size": (
+        [b"progress %b %b\n%b\n" % (ID, size, b"x" * int(size)) for size in (b"0", b"+1", b"4096")],
+        [b"progress %b 4097\n%b\n" % (ID, b"x" * 4097), b"progress %b 3\nlong\n" % ID],
     ),
     "Invalid Priority": (
         [_add(flag=b"-priority=" + value) for value in [b"-2147483648", b"2147483647", b"0", b"-0", b"+1", b"007"]],
@@ -384,6 +392,9 @@ def test_unknown_commands(line: bytes) -> None:
         b"delete %b %b" % (ID, ID),
         b"touch",
         b"touch %b 1" % ID,
+        b"progress %b" % ID,
+        b"ping 1",
+        b"quit -a=b",
         b"release",
         b"release %b 1" % ID,
         b"inspect server x",

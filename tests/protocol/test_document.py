@@ -22,6 +22,7 @@ RANGES = {
     "wait-timeout": values.WAIT_TIMEOUT,
     "payload-size": values.PAYLOAD_SIZE,
     "result-size": values.RESULT_SIZE,
+    "progress-size": values.PROGRESS_SIZE,
     "priority": values.PRIORITY,
     "max-attempts": values.MAX_ATTEMPTS,
     "max-fails": values.MAX_FAILS,

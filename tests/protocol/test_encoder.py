@@ -7,7 +7,8 @@ from workq.protocol.server import encode
 
 ID = b"6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 JOB_ID = bytes.fromhex("6ba7b8109dad11d180b400c04fd430c8")
-JOB = r.JobInfo(JOB_ID, b"ping", 1000, 60000, b"a\r\nb", 3, 2, 5, 1, -7, 4, 1_893_499_200_999, 0)
+JOB_NUMBERS = (3, 2, 5, 1, -7, 4, 1_893_499_200_999, 0)
+JOB = r.JobInfo(JOB_ID, b"ping", 1000, 60000, b"a\r\nb", *JOB_NUMBERS)
 JOB_TABLE = b"\r\n".join(
     [
         b"name ping",
@@ -64,6 +65,10 @@ SCHEDULED = r.JobInfo(bytes(15) + b"\1", b"q", 1, 2**64 - 1, b"", 0, 0, 0, 0, 0,
             b"b 3\r\nready-len 0\r\nscheduled-len 0\r\nleased-len 0\r\n",
         ),
         (r.Jobs([]), b"+OK 0\r\n"),
+        (
+            r.Jobs([r.JobInfo(JOB_ID, b"ping", 1000, 60000, b"a\r\nb", *JOB_NUMBERS, progress=b"50%\r\n \xff~")]),
+            b"+OK 1\r\n%b 13\r\n%bprogress 50%%25%%0D%%0A %%FF~\r\n" % (ID, JOB_TABLE),
+        ),
         (r.Jobs([JOB]), b"+OK 1\r\n%b 12\r\n%b" % (ID, JOB_TABLE)),
         (
             r.Jobs([JOB, SCHEDULED]),

@@ -27,6 +27,7 @@ from workq.engine.events import (
     FailedOnce,
     JobEvent,
     Leased,
+    Progressed,
     Released,
     Returned,
     Touched,
@@ -119,6 +120,8 @@ class Engine:
             return self._fail(command, now_ms)
         if isinstance(command, c.Touch):
             return self._touch(command, now_ms)
+        if isinstance(command, c.Progress):
+            return self._progress(command, now_ms)
         if isinstance(command, c.Release):
             return self._release(command, now_ms)
         if isinstance(command, c.Delete):
@@ -303,6 +306,19 @@ class Engine:
         if job.state != LEASED:
             return NOT_LEASED
         self._commit(job, Touched(command.job_id, now_ms))
+        return OK
+
+    def _progress(self, command: c.Progress, now_ms: int) -> Reply:
+        job = self.state.jobs.get(command.job_id)
+        if job is None:
+            return NOT_FOUND
+        if command.attempt and not _holds(job, command.attempt):
+            return LEASE_EXPIRED
+        if job.state != LEASED:
+            return NOT_LEASED
+        self._commit(job, Progressed(command.job_id, command.progress))
+        if command.touches:
+            self._commit(job, Touched(command.job_id, now_ms))
         return OK
 
     def _release(self, command: c.Release, now_ms: int) -> Reply:

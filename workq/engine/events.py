@@ -138,6 +138,20 @@ class Touched(JobEvent):
         state.extend(job, self.at_ms + job.spec.ttr_ms)
 
 
+class Progressed(JobEvent):
+    """A worker told how far it is; only the last one counts."""
+
+    __match_args__ = ("job_id", "progress")
+    __slots__ = ("progress",)
+
+    def __init__(self, job_id: bytes, progress: bytes) -> None:
+        self.job_id = job_id
+        self.progress = progress
+
+    def happen(self, state: State, job: Job) -> None:
+        state.set_progress(job, self.progress)
+
+
 class Completed(JobEvent):
     """A job ended with success at `at_ms`; its result stays readable until its TTL ends."""
 

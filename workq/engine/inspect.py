@@ -7,6 +7,7 @@ from workq.engine.recurring import Recurring
 from workq.engine.state import State
 from workq.replies import (
     NOT_FOUND,
+    OK,
     JobIds,
     JobInfo,
     Jobs,
@@ -44,6 +45,8 @@ def answer(state: State, command: c.Command) -> Reply:
     if isinstance(command, c.InspectRecurring):
         page = state.recurring.values()[command.cursor : command.cursor + command.limit]
         return RecurringJobs([_recurring_info(recurring) for recurring in page])
+    if isinstance(command, c.Ping | c.Quit):  # nothing to do for the engine
+        return OK
     raise TypeError(f"the engine does not know {type(command).__name__}")
 
 
@@ -69,6 +72,7 @@ def _job_info(job: Job) -> JobInfo:
         job.deadline_ms if job.state == SCHEDULED else job.scheduled_ms,
         job.meta,
         job.result,
+        job.progress,
     )
 
 

@@ -111,6 +111,11 @@ class Job:
         """What a door keeps with the job, b"" for nothing."""
         return b"" if self.extra is None else self.extra.meta
 
+    @property
+    def progress(self) -> bytes:
+        """The last progress reported, b"" for none."""
+        return b"" if self.extra is None else self.extra.progress
+
     def copy(self) -> "Job":
         """The job as it is now, for the log; what happens to either does not change the other."""
         copy = Job(self.job_id, self.spec, self.payload, self.created_ms, self.scheduled_ms, self.seq)

@@ -5,7 +5,7 @@ from typing import Final
 from sortedcontainers import SortedDict, SortedList
 
 from workq.engine.documents import AREA_NAMES, RECURRED, RECURRING
-from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Job
+from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Extra, Job
 from workq.engine.queue import Queue
 from workq.engine.recurring import Recurring, next_ms, unpack_position
 from workq.engine.table import JobTable
@@ -177,6 +177,17 @@ class State:
         self.deadlines.remove(job, job.deadline_ms)
         job.deadline_ms = deadline_ms
         self.deadlines.add(job, deadline_ms)
+
+    def set_progress(self, job: Job, progress: bytes) -> None:
+        """Let `job` have this progress, b"" for none."""
+        extra = job.extra
+        if extra is None:
+            extra = job.extra = Extra()
+        if not job.spec.foreground:
+            self.stored_bytes += len(progress) - len(extra.progress)
+        extra.progress = progress
+        if not extra.size():
+            job.extra = None
 
     def _enter(self, job: Job, to: int, deadline_ms: int) -> None:
         job.state = to

@@ -25,6 +25,7 @@ from workq.engine.events import (
     Failed,
     FailedOnce,
     Leased,
+    Progressed,
     Released,
     Returned,
     Touched,
@@ -47,6 +48,7 @@ COUNTERS: Final = 12
 DOCUMENT: Final = 13
 TOUCHED: Final = 14
 RELEASED: Final = 15
+PROGRESS: Final = 16
 # From here on: what the log says about itself.
 SYNCED: Final = 64
 TRIMMED: Final = 65
@@ -69,6 +71,7 @@ TYPE_NAMES: Final = {
     DOCUMENT: "document",
     TOUCHED: "touched",
     RELEASED: "released",
+    PROGRESS: "progress",
     SYNCED: "synced",
     TRIMMED: "trimmed",
     BATCH: "batch",
@@ -273,6 +276,9 @@ class Decoder:
         if kind == FAIL:
             _, job_id, at_ms = _JOB_AT.unpack_from(body)
             return Failed(job_id, body[_JOB_AT.size :], at_ms)
+        if kind == PROGRESS:
+            _, job_id = _JOB.unpack_from(body)
+            return Progressed(job_id, body[_JOB.size :])
         timed = _TIMED.get(kind)
         if timed is not None:
             _, job_id, time_ms = _JOB_AT.unpack(body)
@@ -349,6 +355,8 @@ def _other(event: Event) -> bytes:
         return _JOB_AT.pack(FAIL, event.job_id, event.at_ms) + event.result
     if isinstance(event, Due | Returned | Deleted | Expired):
         return _JOB.pack(_PLAIN_TYPES[type(event)], event.job_id)
+    if isinstance(event, Progressed):
+        return _JOB.pack(PROGRESS, event.job_id) + event.progress
     if isinstance(event, Touched):
         return _JOB_AT.pack(TOUCHED, event.job_id, event.at_ms)
     if isinstance(event, FailedOnce):

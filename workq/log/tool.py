@@ -178,8 +178,8 @@ def _fields(event: Event) -> dict[str, object]:
         described["job_id"] = str(uuid.UUID(bytes=event.job_id))
     for name in event.__match_args__:
         value = getattr(event, name)
-        if name == "result":
-            described |= _text("result", value)
+        if name in ("result", "progress"):
+            described |= _text(name, value)
         elif name != "job_id":
             described[name] = value
     return described

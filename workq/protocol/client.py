@@ -7,6 +7,7 @@ generator that yields when it needs more bytes, so any chunking gives the same r
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 from workq import commands as c
 from workq import replies as r
@@ -131,6 +132,12 @@ def _release(command: c.Release) -> bytes:
     return b"release %b%b%b\r\n" % (format_id(command.job_id), _delay(command.delay_ms), _attempt(command.attempt))
 
 
+def _progress(command: c.Progress) -> bytes:
+    flags = _attempt(command.attempt) + (b" -touch=1" if command.touches else b"")
+    words = (format_id(command.job_id), len(command.progress), flags, command.progress)
+    return b"progress %b %d%b\r\n%b\r\n" % words
+
+
 def _delay(delay_ms: int) -> bytes:
     return b" -delay=%d" % delay_ms if delay_ms else b""
 
@@ -149,6 +156,14 @@ def _results(command: c.Results) -> bytes:
 
 def _delete(command: c.Delete) -> bytes:
     return b"delete %b\r\n" % format_id(command.job_id)
+
+
+def _ping(_: c.Ping) -> bytes:
+    return b"ping\r\n"
+
+
+def _quit(_: c.Quit) -> bytes:
+    return b"quit\r\n"
 
 
 def _inspect_server(_: c.InspectServer) -> bytes:
@@ -189,9 +204,12 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.Fail: _fail,
     c.Touch: _touch,
     c.Release: _release,
+    c.Progress: _progress,
     c.Result: _result,
     c.Results: _results,
     c.Delete: _delete,
+    c.Ping: _ping,
+    c.Quit: _quit,
     c.InspectServer: _inspect_server,
     c.InspectQueue: _inspect_queue,
     c.InspectQueues: _inspect_queues,
@@ -368,6 +386,7 @@ class Connection:
                     state=state,
                     created_ms=parse_time(_field(fields, b"created")),
                     scheduled_ms=0 if scheduled is None else parse_time(scheduled),
+                    progress=unquote_to_bytes(fields.get(b"progress", b"")),
                 )
             )
         return r.Jobs(jobs)

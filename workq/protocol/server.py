@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from workq import commands as c
 from workq import replies as r
-from workq.protocol.text import check_id, format_id, format_time, parse_id, parse_time, shown_bytes
+from workq.protocol.text import check_id, format_id, format_time, parse_id, parse_time, quote_bytes, shown_bytes
 from workq.record import Record
 from workq.recurrence import parse_rule
 from workq.values import (
@@ -28,6 +28,7 @@ from workq.values import (
     NIL_ID,
     PAYLOAD_SIZE,
     PRIORITY,
+    PROGRESS_SIZE,
     RESULT_SIZE,
     RETRY_BACKOFF,
     RETRY_DELAY,
@@ -602,6 +603,12 @@ def _touch(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.Touch(check_id(job_id), attempt)
 
 
+def _progress(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    job_id = parse_id(args[0])
+    attempt = _attempt(flags)
+    return c.Progress(check_id(job_id), payload, attempt, _is_on(flags, b"touch"))
+
+
 def _release(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     job_id = parse_id(args[0])
     delay_ms = _flag(flags, b"delay", DELAY)
@@ -630,6 +637,14 @@ def _results(args: _Args) -> c.Command:
 
 def _delete(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.Delete(check_id(parse_id(args[0])))
+
+
+def _ping(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.Ping()
+
+
+def _quit(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.Quit()
 
 
 def _inspect_server(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -687,6 +702,7 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
         _Shape("fail", "<id> <result-size>", _fail, RESULT_SIZE, (b"attempt",), switches=(b"final",)),
         _Shape("touch", "<id>", _touch, flags=(b"attempt",)),
         _Shape("release", "<id>", _release, flags=(b"delay", b"attempt")),
+        _Shape("progress", "<id> <progress-size>", _progress, PROGRESS_SIZE, (b"attempt",), switches=(b"touch",)),
         _Shape("result", "<id>... <wait-timeout>", _result),
         _Shape("delete", "<id>", _delete),
         _Shape("inspect server", "no arguments", _inspect_server),
@@ -696,6 +712,8 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
         _Shape("inspect jobs", "<name> <cursor-offset> <limit>", _inspect_jobs),
         _Shape("inspect scheduled-jobs", "<name> <cursor-offset> <limit>", _inspect_scheduled_jobs),
         _Shape("inspect recurring", "<cursor-offset> <limit>", _inspect_recurring),
+        _Shape("ping", "no arguments", _ping),
+        _Shape("quit", "no arguments", _quit),
     )
 }
 
@@ -805,6 +823,8 @@ def _job_object(job: r.JobInfo) -> _Object:
     ]
     if job.scheduled_ms:
         pairs.append((b"time", format_time(job.scheduled_ms)))
+    if job.progress:
+        pairs.append((b"progress", quote_bytes(job.progress)))
     return format_id(job.job_id), pairs
 
 

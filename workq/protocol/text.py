@@ -4,10 +4,12 @@ import re
 from binascii import unhexlify
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import quote_from_bytes
 
 from workq.values import NIL_ID, InvalidValue, shown
 
 _ID: Final = re.compile(rb"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_PRINTABLE: Final = "".join([chr(code) for code in range(32, 127) if chr(code) != "%"])
 _TIME: Final = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?Z")
 
 
@@ -52,6 +54,11 @@ def format_time(time_ms: int) -> bytes:
     """A UTC time with whole seconds."""
     moment = _EPOCH.fromtimestamp(time_ms // 1000, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0").encode()
+
+
+def quote_bytes(value: bytes) -> bytes:
+    """`value` on one line: ``%`` and all that is not printable ASCII as ``%hh``, as in URLs."""
+    return quote_from_bytes(value, safe=_PRINTABLE).encode()
 
 
 def shown_bytes(text: bytes) -> str:
