@@ -20,13 +20,15 @@ from workq.dispatch.sender import Sender
 from workq.dispatch.target import MOST_SENDING, PushResult, PushTarget
 from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway, ServerUnavailable
-from workq.replies import Documents, LeasedJob, Ok
+from workq.replies import Documents, LeasedJob, LeasedJobs, Ok
 from workq.values import WAIT_TIMEOUT, InvalidValue
 
 # The key of the document that makes a queue a pushed one begins with this; its value says nothing more.
 DOCUMENT_PREFIX: Final = b"push/"
 _DOCUMENT: Final = b"{}"
 
+# How many jobs are leased with one command; so many tasks begin in one turn of the loop.
+_LEASED_AT_ONCE: Final = 100
 # How long to wait before asking again for what the server could not do.
 _RETRY_S: Final = 1.0
 # A lease is touched three times in its TTR, but not more often than this.
@@ -213,12 +215,16 @@ class Dispatcher:
             if queue.sending >= MOST_SENDING:
                 queue.has_room.clear()
                 await queue.has_room.wait()
+            room = min(MOST_SENDING - queue.sending, _LEASED_AT_ONCE)
             try:
-                reply = await self._gateway.execute(Lease(names, WAIT_TIMEOUT.highest, fenced=True))
+                reply = await self._gateway.execute(Lease(names, WAIT_TIMEOUT.highest, fenced=True, count=room))
             except ServerUnavailable:
                 await asyncio.sleep(_RETRY_S)
                 continue
-            if isinstance(reply, LeasedJob):
+            if isinstance(reply, LeasedJobs):
+                for job in reply.jobs:
+                    self._begin_push(queue, job)
+            elif isinstance(reply, LeasedJob):
                 self._begin_push(queue, reply)
 
     def _begin_push(self, queue: _Queue, job: LeasedJob) -> None:
