@@ -145,12 +145,15 @@ class TestRestart:
         flags = (*HTTP, "--data-dir", str(tmp_path))
         worker.behaviours["/"] = worker.hang
         with ServerProcess(*flags) as server, HttpClient(server) as http:
-            job_id = add(http, "q", worker.url(), ttr_ms=300)
+            job_id = add(http, "q", worker.url())
+            later = add(http, "q", worker.url(), delay_ms=86_400_000)
             worker.wait_for_requests(1)
-        # It was killed.
+        # It was killed. The job does not wait for the end of its TTR, which is a minute.
         worker.behaviours["/"] = lambda *_: answer(200, b"second")
         with ServerProcess(*flags) as server, HttpClient(server) as http:
             assert outcome(http, job_id)["output"] == "second"
+            assert "jobs of q that were being pushed when the server ended: 1" in server.log()
+            assert http.get(f"/v1/jobs/{later}").json["attempts"] == 0
             assert http.get(f"/v1/jobs/{job_id}").json["attempts"] == 2
             assert http.get("/v1/queues/q/push").json["pushed"] is True
 

@@ -27,6 +27,9 @@ _ALWAYS_DENIED: Final = tuple(
 # IPv6 addresses that are IPv4 ones in disguise end with these, behind such a network (NAT64).
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
+# Hosts that are known to pass: more than a server pushes to in a while.
+_MOST_REMEMBERED: Final = 1_000
+
 
 class AddressDenied(OSError):
     """The rules do not let us connect there. The text says to what, and which setting says so."""
@@ -72,15 +75,21 @@ class AddressRules:
     def __init__(self, allow: Sequence[Rule] = (), deny: Sequence[Rule] = ()) -> None:
         self._allow = tuple(allow)
         self._deny = tuple(deny)
+        self._good: set[str] = set()  # hosts that passed, so that not each push is a search
 
     def check_host(self, host: str) -> None:
         """Check a host as a URL has it, as far as that goes without resolving it. Raises `AddressDenied`."""
+        if host in self._good:
+            return
         name = host.lower().rstrip(".")
         if is_literal(host):
             self.check_address(host, host)
         for rule in self._deny:
             if rule.covers_name(name):
                 raise AddressDenied(f"{host} is denied by --dispatch-deny {rule.text}")
+        if len(self._good) >= _MOST_REMEMBERED:
+            self._good.clear()
+        self._good.add(host)
 
     def check_address(self, host: str, text: str) -> None:
         """Check an address of `host`. Raises `AddressDenied`."""
