@@ -26,6 +26,7 @@ __all__ = [
     "JobState",
     "NotFound",
     "QueueInfo",
+    "RecurringInfo",
     "Reject",
     "Retry",
     "ServerError",

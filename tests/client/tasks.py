@@ -1,5 +1,6 @@
 """Functions at the top of a module, as processes need them."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -40,3 +41,20 @@ def end_process(payload: bytes) -> bytes:
 def sleep_for_ever(_: bytes) -> None:
     while True:
         time.sleep(3600)
+
+
+def retry_once(_: bytes) -> str:
+    attempt = workq.current_job().attempt
+    if attempt == 1:
+        raise workq.Retry("not yet", delay=0.01)
+    return f"attempt {attempt}"
+
+
+def take_a_second(_: bytes) -> str:
+    time.sleep(1)
+    return f"attempt {workq.current_job().attempt}"
+
+
+async def await_a_second(_: bytes) -> str:
+    await asyncio.sleep(1)
+    return f"attempt {workq.current_job().attempt}"

@@ -63,7 +63,7 @@ ALL_COMMANDS = list(commands(command))
 def test_the_commands_are_those_of_the_manual() -> None:
     names = [name for name, *rest in ALL_COMMANDS if not rest]
     assert names == [
-        *["add", "run", "schedule", "lease", "complete", "fail", "result", "delete"],
+        *["add", "run", "schedule", "recur", "lease", "complete", "fail", "touch", "release", "result", "delete"],
         *["inspect", "ping", "top", "import", "drain", "worker", "completion"],
     ]
 
@@ -93,6 +93,41 @@ def test_a_job_lives_its_life_in_the_shell(run: Run, queue: str) -> None:
     assert run("result", job_id).stdout == "320x200"
     assert run("delete", job_id).output == ""
     assert "no such job" in run("result", job_id, status=3).stderr
+
+
+def test_a_lease_is_kept_and_given_back_in_the_shell(run: Run, client: workq.Client, queue: str) -> None:
+    job_id = run("add", queue, "--retry-delay", "1h", "--retry-backoff", "2", "--max-fails", "2").stdout.strip()
+    assert re.search(r"^attempt +1\s*$", run("lease", queue, "--fenced").stdout, re.M)
+    assert run("touch", job_id, "--attempt", "1").output == ""
+    assert "Lease expired" in run("touch", job_id, "--attempt", "2", status=1).stderr
+    assert json.loads(run("release", job_id, "--attempt", "1", "--json").stdout) == {"id": job_id}
+    assert "Not leased" in run("release", job_id, status=1).stderr
+    (job,) = json.loads(run("lease", queue, "--count", "5", "--fenced", "--json").stdout)
+    assert (job["id"], job["attempt"]) == (job_id, 2)
+    run("fail", job_id, "--attempt", "2")
+    assert [each.id for each in client.inspect_scheduled_jobs(queue)] == [job_id]
+    assert "Lease expired" in run("complete", job_id, "--attempt", "2", status=1).stderr
+    other = run("add", queue, "--delay", "1h", "--max-fails", "9").stdout.strip()
+    assert {each.id for each in client.inspect_scheduled_jobs(queue)} == {job_id, other}
+    run("fail", other, "no", "--final")
+    assert client.result(other).error == "no"
+    run("add", queue)
+    assert re.search(rf"{queue}.*\b1\b", run("lease", queue, "--count", "2", "--fenced").stdout)
+
+
+def test_jobs_recur_in_the_shell(run: Run, client: workq.Client, queue: str) -> None:
+    cron = ("--cron", "0 9 * * MON-FRI", "--zone", "Europe/Berlin", "--skip")
+    weekly = run("recur", queue, "daily", *cron).stdout.strip()
+    poll = json.loads(run("recur", queue, "--every", "100ms", "--json").stdout)["id"]
+    assert client.lease(queue, timeout=10).name == queue
+    found = {each["id"]: each for each in json.loads(run("inspect", "recurring", "--json").stdout)}
+    assert found[weekly]["rule"] == "cron:0_9_*_*_MON-FRI@Europe/Berlin"
+    assert (found[weekly]["overlap"], found[weekly]["last"], found[poll]["overlap"]) == ("skip", None, "allow")
+    assert found[poll]["occurrences"] >= 1
+    assert re.search(rf"^{weekly} +{queue} +cron:0_9", run("inspect", "recurring").stdout, re.M)
+    for job_id in (weekly, poll):
+        run("delete", job_id)
+    assert "either every or cron is needed" in run("recur", queue, status=1).stderr
 
 
 def test_json_is_for_scripts(run: Run, queue: str) -> None:

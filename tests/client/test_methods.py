@@ -152,6 +152,81 @@ def test_a_pair_of_functions_is_a_codec(connect: Connect, url: str, queue: str) 
     assert client.lease(queue).payload == 42
 
 
+def test_a_job_may_be_added_for_later_and_wait_longer_after_each_fail(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    job_id = client.add(queue, delay=timedelta(hours=1))
+    (waiting,) = client.inspect_scheduled_jobs(queue)
+    assert waiting.id == job_id
+    retries = {"max_fails": 3, "retry_delay": 600, "retry_backoff": 2.5, "retry_max_delay": 5000}
+    for retried in (client.add(queue, **retries), client.schedule(queue, at=datetime.now(UTC), **retries)):
+        assert client.lease(queue, timeout=5).id == retried
+        client.fail(retried)
+        found = {info.id: info for info in client.inspect_scheduled_jobs(queue)}[retried]
+        assert found.fails == 1
+        assert 600 - 60 < (found.scheduled - datetime.now(UTC)).total_seconds() < 600 * 1.05 + 1
+
+
+def test_a_fenced_lease_can_be_kept_given_back_and_lost(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    job_id = client.add(queue, max_fails=5)
+    job = client.lease(queue, fenced=True)
+    assert (job.id, job.attempt) == (job_id, 1)
+    client.touch(job_id, attempt=1)
+    client.touch(job_id)
+    client.release(job_id, attempt=1)
+    with pytest.raises(workq.ClientError, match="Not leased"):
+        client.touch(job_id)
+    assert client.lease(queue, fenced=True).attempt == 2
+    for late in (client.touch, client.release, client.complete, client.fail):
+        with pytest.raises(workq.ClientError, match="Lease expired"):
+            late(job_id, attempt=1)
+    client.release(job_id, delay=3600, attempt=2)
+    assert [info.id for info in client.inspect_scheduled_jobs(queue)] == [job_id]
+    client.fail(job_id, "for good", final=True)
+    assert client.result(job_id).error == "for good"
+
+
+def test_many_jobs_are_leased_and_awaited_at_a_time(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    ids = [client.add(queue, str(number)) for number in range(5)]
+    first = client.lease_many(queue, count=3, fenced=True)
+    assert [(job.id, job.attempt) for job in first] == [(job_id, 1) for job_id in ids[:3]]
+    assert [(job.payload, job.attempt) for job in client.lease_many(queue, count=1000)] == [(b"3", None), (b"4", None)]
+    with pytest.raises(workq.Timeout, match="no result in the time given"):
+        client.results(ids, timeout=0)
+    client.complete(ids[3], b"three")
+    client.fail(ids[1], b"one")
+    outcomes = client.results([*ids, uuid.uuid4()], timeout=0)
+    assert [(each.id, each.success, each.result) for each in outcomes] == [
+        (ids[1], False, b"one"),
+        (ids[3], True, b"three"),
+    ]
+    assert client.results([ids[3]], timeout=0)[0].result == b"three"
+    with pytest.raises(workq.NotFound, match="results of 2 jobs: no such jobs"):
+        client.results([uuid.uuid4(), uuid.uuid4()], timeout=0)
+    client.add(queue, b"last")
+    assert [job.payload for job in client.lease_many(queue, count=1)] == [b"last"]
+    with pytest.raises(workq.Timeout):
+        client.lease_many(queue, count=2, timeout=0)
+
+
+def test_jobs_recur_until_that_is_deleted(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    weekly = client.recur(queue, b"daily", cron="0  9 * * MON-FRI", zone="Europe/Berlin", overlap="skip", max_fails=3)
+    poll = client.recur(queue, b"now", every=0.1, ttr=5)
+    job = client.lease(queue, timeout=10)
+    assert (job.payload, job.ttr) == (b"now", 5)
+    found = {info.id: info for info in client.inspect_recurring()}
+    assert (found[weekly].rule, found[weekly].overlap) == ("cron:0_9_*_*_MON-FRI@Europe/Berlin", "skip")
+    assert (found[weekly].last, found[weekly].occurrences, found[weekly].max_fails) == (None, 0, 3)
+    assert found[weekly].next > datetime.now(UTC)
+    assert found[poll].occurrences >= 1
+    assert uuid.UUID(found[poll].last_id).version == 5
+    client.delete(weekly)
+    client.delete(poll)
+    assert not {weekly, poll} & {info.id for info in client.inspect_recurring()}
+
+
 REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (lambda client: client.add("two words"), "add: Invalid Name: 'two words', 1 to 255 of"),
     (lambda client: client.add("q", ttr=0), "add: Invalid TTR: '0' is not a whole number from 1 to 86400000 ms"),
@@ -180,6 +255,23 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (lambda client: client.lease(timeout=1), "lease: Invalid Name: at least one queue is needed"),
     (lambda client: client.result("y"), "result job y: Invalid ID: 'y' is not a UUID"),
     (lambda client: client.inspect_jobs("q", limit=101), "inspect jobs: Invalid limit: '101' is not"),
+    (lambda client: client.add("q", delay=-1), "add: Invalid delay: '-1000' is not a whole number from 0 to"),
+    (lambda client: client.add("q", retry_delay=-1), "add: Invalid retry delay: '-1000' is not"),
+    (lambda client: client.add("q", retry_backoff=11), "add: Invalid retry backoff: 11 is not a number from 1 to 10"),
+    (
+        lambda client: client.complete(uuid.UUID(int=1), attempt=0),
+        f"complete job {uuid.UUID(int=1)}: Invalid attempt: '0'",
+    ),
+    (lambda client: client.lease_many("q", count=1001), "lease many: Invalid count: '1001' is not"),
+    (lambda client: client.lease_many(count=1), "lease many: Invalid Name: at least one queue is needed"),
+    (lambda client: client.results([]), "results: Invalid ID: 0 ids are given, 1 to 1000 are allowed"),
+    (lambda client: client.recur("q"), "recur: Invalid rule: either every or cron is needed"),
+    (lambda client: client.recur("q", every=1, cron="* * * * *"), "recur: Invalid rule: either every or cron is"),
+    (lambda client: client.recur("q", every=1, zone="Europe/Berlin"), "recur: Invalid rule: either every or cron is"),
+    (lambda client: client.recur("q", every=0.01), "recur: Invalid rule: '10' is not a whole number from 100"),
+    (lambda client: client.recur("q", cron="* * *"), "recur: Invalid rule: 'cron:*_*_*' has not five fields"),
+    (lambda client: client.recur("q", cron="* * * * *", zone="Mars"), "recur: Invalid rule: there is no time zone"),
+    (lambda client: client.recur("q", every=1, overlap="wait"), "recur: Invalid overlap: 'wait' is not 'allow' or"),
     (lambda client: client.inspect_queues(cursor=-1), "inspect queues: Invalid cursor offset: '-1' is not"),
 ]
 

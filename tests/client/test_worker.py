@@ -8,6 +8,7 @@ import re
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ async def test_a_function_knows_its_job(
     add_function(worker, queue, tasks.context)
     async with working(worker):
         job_id = await client.add(queue, ttr=20)
-        assert (await client.result(job_id, timeout=20)).result == f"{job_id} {queue} 20 None".encode()
+        assert (await client.result(job_id, timeout=20)).result == f"{job_id} {queue} 20 1".encode()
 
 
 def test_there_is_no_current_job_outside_of_a_function() -> None:
@@ -196,6 +197,135 @@ async def test_retry_leaves_the_job_to_come_back(url: str, client: workq.AsyncCl
         assert (await client.result(job_id, timeout=20)).result == b"printed"
         info = await client.inspect_job(job_id)
         assert (info.attempts, info.fails) == (3, 0)
+
+
+async def test_retry_with_a_delay_has_it_back_by_then(
+    url: str, client: workq.AsyncClient, queue: str, add_function: Callable[..., None]
+) -> None:
+    worker = workq.Worker(url)
+    add_function(worker, queue, tasks.retry_once)
+    async with working(worker):
+        job_id = await client.add(queue, ttr=86_400)
+        assert (await client.result(job_id, timeout=20)).result == b"attempt 2"
+        info = await client.inspect_job(job_id)
+        assert (info.attempts, info.fails) == (2, 0)
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), 1e10])
+def test_a_delay_that_is_not_allowed_is_refused(delay: float) -> None:
+    with pytest.raises(workq.ClientError, match=r"Invalid delay: .* s; allowed are 0 to 3155760000 s"):
+        workq.Retry("later", delay=delay)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_job_that_takes_longer_than_its_ttr_is_kept(
+    url: str, client: workq.AsyncClient, queue: str, kind: str
+) -> None:
+    worker = workq.Worker(url)
+    function = tasks.await_a_second if kind == "async" else tasks.take_a_second
+    worker.job(queue, processes=kind == "process", time_limit=60)(function)
+    async with working(worker):
+        job_id = await client.add(queue, ttr=0.4)
+        assert (await client.result(job_id, timeout=20)).result == b"attempt 1"
+
+
+async def test_a_job_that_is_kept_has_its_time_limit_all_the_same(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+
+    @worker.job(queue, time_limit=0.5)
+    async def slow_once(_: bytes) -> str:
+        job = workq.current_job()
+        assert 0.1 < job.remaining() <= 0.5
+        if job.attempt == 1:
+            await asyncio.Event().wait()
+        return f"attempt {job.attempt}"
+
+    async with working(worker):
+        job_id = await client.add(queue, ttr=0.2)
+        assert (await client.result(job_id, timeout=20)).result == b"attempt 2"
+    assert f"{queue} {job_id} overdue: not done in 0.5 s, not acknowledged" in caplog.text
+
+
+async def test_a_job_that_is_lost_is_ended(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    @worker.job(queue, time_limit=60)
+    async def wait(_: bytes) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with working(worker), asyncio.timeout(20):
+        job_id = await client.add(queue, ttr=0.3)
+        await started.wait()
+        await client.delete(job_id)
+        await cancelled.wait()
+    assert f"{queue} {job_id} lost: {url}: touch job {job_id}: no such job; not acknowledged" in caplog.text
+
+
+async def test_a_late_worker_does_not_overwrite_the_work_of_the_one_that_took_over(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+    started = asyncio.Event()
+    go = asyncio.Event()
+
+    @worker.job(queue)
+    async def wait(_: bytes) -> bytes:
+        started.set()
+        await go.wait()
+        return b"late"
+
+    async with working(worker):
+        job_id = await client.add(queue, ttr=60)
+        await started.wait()
+        await client.release(job_id)
+        again = await client.lease(queue, fenced=True)
+        assert (again.id, again.attempt) == (job_id, 2)
+        go.set()
+        await logged(caplog, f"{queue} {job_id} done in ")
+        assert "not acknowledged: " in caplog.text
+        assert "Lease expired" in caplog.text
+        await client.complete(job_id, b"in time", attempt=2)
+        assert (await client.result(job_id)).result == b"in time"
+
+
+async def test_a_server_that_does_not_number_attempts_is_worked_for_all_the_same(
+    queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    heard = []
+    reported = asyncio.Event()
+
+    async def old_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            heard.append(line.strip())
+            if line.startswith(b"lease") and b"-attempt" in line:
+                writer.write(b"-CLIENT-ERROR Invalid command args\r\n")
+            elif line.startswith(b"lease") and not reported.is_set():
+                writer.write(b"+OK 1\r\n6ba7b810-9dad-11d1-80b4-00c04fd430c8 %b 60000 0\r\n\r\n" % queue.encode())
+            elif line.startswith(b"complete"):
+                await reader.readline()
+                writer.write(b"+OK\r\n")
+                reported.set()
+        writer.close()
+
+    async with await asyncio.start_server(old_server, "127.0.0.1", 0) as server:
+        worker = workq.Worker(f"workq://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        worker.job(queue, time_limit=60)(lambda _: f"attempt {workq.current_job().attempt}")
+        async with working(worker), asyncio.timeout(20):
+            await reported.wait()
+    assert heard[0] == f"lease {queue} 30000 -attempt=1".encode()
+    assert b"complete 6ba7b810-9dad-11d1-80b4-00c04fd430c8 12" in heard
+    assert "the server does not number attempts; going on without" in caplog.text
 
 
 async def test_a_failed_job_is_tried_again_while_max_fails_allows(
@@ -386,10 +516,11 @@ async def test_a_worker_goes_on_through_a_server_restart(queue: str, caplog: pyt
 
 
 async def test_a_result_is_delivered_after_a_restart_in_the_middle_of_the_work(
-    queue: str, caplog: pytest.LogCaptureFixture
+    queue: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     caplog.set_level(logging.INFO, "workq.worker")
-    with ServerProcess() as first:
+    flags = ("--data-dir", str(tmp_path))
+    with ServerProcess(*flags) as first:
         assert isinstance(first.address, tuple)
         url, port = url_of(first), str(first.address[1])
         worker = workq.Worker(url)
@@ -406,9 +537,8 @@ async def test_a_result_is_delivered_after_a_restart_in_the_middle_of_the_work(
                 job_id = await client.add(queue)
             await started.wait()
             first.kill()
-            with await asyncio.to_thread(ServerProcess, "--port", port):
+            with await asyncio.to_thread(ServerProcess, "--port", port, *flags):
                 async with workq.AsyncClient(url) as client:
-                    await client.add(f"{queue}.elsewhere", id=job_id)  # a server that remembers would know it
                     go.set()
                     assert (await client.result(job_id, timeout=20)).result == b"done"
                 await logged(caplog, f"{job_id} done")

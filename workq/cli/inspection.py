@@ -146,3 +146,23 @@ def scheduled_jobs(session: Session, name: str, cursor: int, limit: int) -> None
         print_json(found)
     else:
         print_table(found, ("id", "scheduled", "priority", "payload"))
+
+
+@inspect.command()
+@_cursor
+@_limit
+@shared_options
+@click.pass_obj
+def recurring(session: Session, cursor: int, limit: int) -> None:
+    """List the recurring jobs by id.
+
+    \b
+    Example:
+      workq inspect recurring
+    """
+    with session.client() as client:
+        found = client.inspect_recurring(cursor=cursor, limit=limit)
+    if session.json:
+        print_json(found)
+    else:
+        print_table(found, ("id", "name", "rule", "overlap", "occurrences", "skipped", "next", "last", "payload"))

@@ -6,12 +6,15 @@ from typing import Any
 import click
 
 import workq
-from workq.cli.output import print_bytes, print_facts, print_json
+from workq.cli.output import print_bytes, print_facts, print_json, print_table
 from workq.cli.session import JOB_FAILED, F, Session, duration, payload, shared_options, time
 
 
 def _job_options(command: F) -> F:
     for option in (
+        click.option("--retry-max-delay", type=duration, default="0", metavar="D", help="The longest such wait."),
+        click.option("--retry-backoff", type=float, default=1, metavar="F", help="It grows by this factor, 1 to 10."),
+        click.option("--retry-delay", type=duration, default="0", metavar="D", help="It waits so long after a fail."),
         click.option("--max-fails", type=int, default=0, metavar="N", help="The fail that is final.  [default: first]"),
         click.option("--max-attempts", type=int, default=0, metavar="N", help="Leases allowed.  [default: no limit]"),
         click.option("--priority", type=int, default=0, metavar="N", help="Higher is leased first.  [default: 0]"),
@@ -21,6 +24,9 @@ def _job_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+_attempt = click.option("--attempt", type=int, metavar="N", help="Only while this attempt holds it.")
 
 
 def _print_id(session: Session, job_id: str) -> None:
@@ -33,6 +39,7 @@ def _print_id(session: Session, job_id: str) -> None:
 @click.command()
 @click.argument("name")
 @click.argument("payload", type=payload, default="")
+@click.option("--delay", type=duration, default="0", metavar="D", help="Ready after this time.  [default: at once]")
 @_job_options
 @shared_options
 @click.pass_obj
@@ -73,6 +80,30 @@ def schedule(
         raise click.UsageError("give either --at or --in")
     with session.client() as client:
         _print_id(session, client.schedule(name, payload, at=at, **options))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("payload", type=payload, default="")
+@click.option("--every", type=duration, metavar="D", help="Again and again after this time.")
+@click.option("--cron", metavar="FIELDS", help="Minute, hour, day, month and weekday, as in '0 9 * * MON-FRI'.")
+@click.option("--zone", metavar="ZONE", help="The time zone of --cron, such as Europe/Berlin.  [default: UTC]")
+@click.option("--skip", is_flag=True, help="Hold the next one back while the last one is unfinished.")
+@_job_options
+@shared_options
+@click.pass_obj
+def recur(session: Session, /, name: str, payload: bytes, skip: bool, **options: Any) -> None:
+    """Have jobs added to the queue NAME again and again, and print the id by which `workq delete` ends that.
+
+    Either --every or --cron says when. `workq inspect recurring` lists what recurs.
+
+    \b
+    Example:
+      workq recur poll --every 5m
+      workq recur report daily --cron '0 9 * * MON-FRI' --zone Europe/Berlin
+    """
+    with session.client() as client:
+        _print_id(session, client.recur(name, payload, overlap="skip" if skip else "allow", **options))
 
 
 @click.command()
@@ -132,28 +163,39 @@ def _print_result(context: click.Context, outcome: workq.JobResult) -> None:
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--timeout", type=duration, default="1m", show_default=True, help="How long to wait for a job.")
+@click.option("--count", type=int, metavar="N", help="Take up to N jobs, 1 to 1000, if they are ready.")
+@click.option("--fenced", is_flag=True, help="Tell the attempt, for --attempt of the commands below.")
 @shared_options
 @click.pass_obj
-def lease(session: Session, names: tuple[str, ...], timeout: timedelta) -> None:
+def lease(session: Session, names: tuple[str, ...], timeout: timedelta, count: int | None, fenced: bool) -> None:
     """Take a job of one of the queues NAME and print it.
 
-    It is yours for its TTR: `workq complete` or `workq fail` it, or it goes back to its queue.
+    It is yours for its TTR: `workq complete`, `workq fail` or `workq release` it, or it goes back to its queue;
+    `workq touch` keeps it. With --json and --count it is a list.
 
     \b
     Example:
       workq lease resize crop --timeout 5s --json
     """
     with session.client() as client:
-        job = client.lease(*names, timeout=timeout)
-    (print_json if session.json else print_facts)(job)
+        if count is None:
+            job = client.lease(*names, timeout=timeout, fenced=fenced)
+            (print_json if session.json else print_facts)(job)
+            return
+        jobs = client.lease_many(*names, count=count, timeout=timeout, fenced=fenced)
+    if session.json:
+        print_json(jobs)
+    else:
+        print_table(jobs, ("id", "name", "attempt", "deadline", "payload"))
 
 
 @click.command()
 @click.argument("id")
 @click.argument("result", type=payload, default="")
+@_attempt
 @shared_options
 @click.pass_obj
-def complete(session: Session, id: str, result: bytes) -> None:
+def complete(session: Session, id: str, result: bytes, attempt: int | None) -> None:
     """Finish the job ID with success.
 
     RESULT is the text itself, - for standard input, or @file.
@@ -163,16 +205,18 @@ def complete(session: Session, id: str, result: bytes) -> None:
       workq complete 61a444a0-6128-41c0-8078-cc757d3bd2d8 320x200
     """
     with session.client() as client:
-        client.complete(id, result)
+        client.complete(id, result, attempt=attempt)
     _done(session, id)
 
 
 @click.command()
 @click.argument("id")
 @click.argument("reason", type=payload, default="")
+@click.option("--final", is_flag=True, help="For good, whatever its --max-fails still allows.")
+@_attempt
 @shared_options
 @click.pass_obj
-def fail(session: Session, id: str, reason: bytes) -> None:
+def fail(session: Session, id: str, reason: bytes, attempt: int | None, final: bool) -> None:
     """Say that the job ID failed, and why.
 
     It goes back to its queue while its --max-fails allows. REASON is the text itself, - for standard input, or @file.
@@ -182,7 +226,42 @@ def fail(session: Session, id: str, reason: bytes) -> None:
       workq fail 61a444a0-6128-41c0-8078-cc757d3bd2d8 'not an image'
     """
     with session.client() as client:
-        client.fail(id, reason)
+        client.fail(id, reason, attempt=attempt, final=final)
+    _done(session, id)
+
+
+@click.command()
+@click.argument("id")
+@_attempt
+@shared_options
+@click.pass_obj
+def touch(session: Session, id: str, attempt: int | None) -> None:
+    """Keep the leased job ID: its TTR begins again.
+
+    \b
+    Example:
+      workq touch 61a444a0-6128-41c0-8078-cc757d3bd2d8
+    """
+    with session.client() as client:
+        client.touch(id, attempt=attempt)
+    _done(session, id)
+
+
+@click.command()
+@click.argument("id")
+@click.option("--delay", type=duration, default="0", metavar="D", help="Ready after this time.  [default: at once]")
+@_attempt
+@shared_options
+@click.pass_obj
+def release(session: Session, id: str, delay: timedelta, attempt: int | None) -> None:
+    """Give the leased job ID back to its queue.
+
+    \b
+    Example:
+      workq release 61a444a0-6128-41c0-8078-cc757d3bd2d8 --delay 30s
+    """
+    with session.client() as client:
+        client.release(id, delay=delay, attempt=attempt)
     _done(session, id)
 
 
@@ -191,7 +270,7 @@ def fail(session: Session, id: str, reason: bytes) -> None:
 @shared_options
 @click.pass_obj
 def delete(session: Session, id: str) -> None:
-    """Remove the job ID in whatever state it is, its result with it.
+    """Remove the job ID in whatever state it is, its result with it; or end the recurring job ID.
 
     \b
     Example:

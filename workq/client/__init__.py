@@ -3,7 +3,7 @@
 from workq.client.asynchronous import AsyncClient
 from workq.client.blocking import Client
 from workq.client.errors import ClientError, ConnectionLost, NotFound, ServerError, Timeout, WorkqError
-from workq.client.jobs import Job, JobInfo, JobResult, JobState, QueueInfo, ServerInfo
+from workq.client.jobs import Job, JobInfo, JobResult, JobState, QueueInfo, RecurringInfo, ServerInfo
 from workq.client.runners import Reject, Retry, current_job
 from workq.client.worker import Worker
 
@@ -18,6 +18,7 @@ __all__ = [
     "JobState",
     "NotFound",
     "QueueInfo",
+    "RecurringInfo",
     "Reject",
     "Retry",
     "ServerError",

@@ -150,11 +150,16 @@ class Client(Caller):
 
     add = _method(methods.add)
     schedule = _method(methods.schedule)
+    recur = _method(methods.recur)
     run = _method(methods.run)
     result = _method(methods.result)
+    results = _method(methods.results)
     lease = _method(methods.lease)
+    lease_many = _method(methods.lease_many)
     complete = _method(methods.complete)
     fail = _method(methods.fail)
+    touch = _method(methods.touch)
+    release = _method(methods.release)
     delete = _method(methods.delete)
     inspect_server = _method(methods.inspect_server)
     inspect_queue = _method(methods.inspect_queue)
@@ -162,6 +167,7 @@ class Client(Caller):
     inspect_job = _method(methods.inspect_job)
     inspect_jobs = _method(methods.inspect_jobs)
     inspect_scheduled_jobs = _method(methods.inspect_scheduled_jobs)
+    inspect_recurring = _method(methods.inspect_recurring)
 
     def close(self) -> None:
         """Hang up; later calls raise `ClientError`. A call of another thread ends first. Closing twice is fine."""

@@ -26,23 +26,32 @@ T = TypeVar("T")
 Seconds: TypeAlias = float | timedelta
 
 # Commands that the server may hold back; everything behind them on their connection waits too.
-WAITING: Final = (c.Lease, c.Run, c.Result)
+WAITING: Final = (c.Lease, c.Run, c.Result, c.Results)
 
-# Commands that may be sent again when the connection broke before the answer, and the answer that says that the first
-# one arrived. A second `run` could do the work twice, a second `fail` could fail the next worker's attempt.
-_REPEATABLE: Final[dict[type[c.Command], r.Reply | None]] = {
-    c.Add: r.DUPLICATE_JOB,
-    c.Schedule: r.DUPLICATE_JOB,
-    c.Complete: r.DUPLICATE_RESULT,
-    c.Delete: r.NOT_FOUND,
-    c.Lease: None,
-    c.Result: None,
-    c.InspectServer: None,
-    c.InspectQueue: None,
-    c.InspectQueues: None,
-    c.InspectJob: None,
-    c.InspectJobs: None,
-    c.InspectScheduledJobs: None,
+# Commands that may be sent again when the connection broke before the answer, and the answers that say that the first
+# one arrived. A second `run` could do the work twice, a second `fail` or `release` could end the next worker's attempt.
+_REPEATABLE: Final[dict[type[c.Command], tuple[r.Reply, ...]]] = {
+    c.Add: (r.DUPLICATE_JOB,),
+    c.Schedule: (r.DUPLICATE_JOB,),
+    c.Recur: (r.DUPLICATE_JOB,),
+    c.Complete: (r.DUPLICATE_RESULT,),
+    c.Touch: (),
+    c.Delete: (r.NOT_FOUND,),
+    c.Lease: (),
+    c.Result: (),
+    c.Results: (),
+    c.InspectServer: (),
+    c.InspectQueue: (),
+    c.InspectQueues: (),
+    c.InspectJob: (),
+    c.InspectJobs: (),
+    c.InspectScheduledJobs: (),
+    c.InspectRecurring: (),
+}
+# The same for those that name their attempt, which can do nothing to another one.
+_REPEATABLE_BY_ATTEMPT: Final[dict[type[c.Command], tuple[r.Reply, ...]]] = {
+    c.Fail: (r.DUPLICATE_RESULT, r.LEASE_EXPIRED),
+    c.Release: (r.LEASE_EXPIRED,),
 }
 
 _ERRORS: Final[dict[type[r.Reply], type[WorkqError]]] = {
@@ -133,7 +142,7 @@ class Call(Generic[T]):
         """What the method returns, or raises, for `reply`."""
         kind = type(reply)
         if kind in _ERRORS:
-            if not (self._sent and _same(reply, _REPEATABLE.get(type(self.command)))):
+            if not (self._sent and any([_same(reply, known) for known in _proofs(self.command) or ()])):
                 raise self._error(_ERRORS[kind], _words(self.command, reply))
             reply = r.OK
         try:
@@ -150,7 +159,7 @@ class Call(Generic[T]):
         if self._backoff is None:
             self._backoff = Backoff()
             self._give_up_at = now + self._caller._retry_for_s
-        if now >= self._give_up_at or (self._sent and type(self.command) not in _REPEATABLE):
+        if now >= self._give_up_at or (self._sent and _proofs(self.command) is None):
             raise self._lost(broken)
         pause = min(self._backoff.pause_s(), self._give_up_at - now)
         self._shorten_wait(now + pause)
@@ -161,7 +170,10 @@ class Call(Generic[T]):
         command = self.command
         waited_ms = int((now - self._started) * 1000)
         if isinstance(command, c.Lease):
-            self.command = c.Lease(command.names, max(0, command.wait_ms - waited_ms))
+            left_ms = max(0, command.wait_ms - waited_ms)
+            self.command = c.Lease(command.names, left_ms, command.fenced, command.count)
+        elif isinstance(command, c.Results):
+            self.command = c.Results(command.job_ids, max(0, command.wait_ms - waited_ms))
         elif isinstance(command, c.Result):
             self.command = c.Result(command.job_id, max(0, command.wait_ms - waited_ms))
         self._started = now
@@ -181,10 +193,17 @@ class Call(Generic[T]):
         return None if job_id is None else id_text(job_id)
 
 
-def _same(reply: r.Reply, known: r.Reply | None) -> bool:
-    """Whether `reply` is the `known` one; servers may add details to its text."""
+def _proofs(command: c.Command) -> tuple[r.Reply, ...] | None:
+    """The answers to a repeated command that say that the first one arrived; None if it must not be repeated."""
+    if getattr(command, "attempt", 0) and type(command) in _REPEATABLE_BY_ATTEMPT:
+        return _REPEATABLE_BY_ATTEMPT[type(command)]
+    return _REPEATABLE.get(type(command))
+
+
+def _same(reply: r.Reply, known: r.Reply) -> bool:
+    """Whether `reply` is the `known` one; what stands behind a colon is for people."""
     if isinstance(reply, r.Refused) and isinstance(known, r.Refused):
-        return reply.text.startswith(known.text)
+        return reply.text.startswith(known.text.partition(":")[0])
     return reply == known
 
 
@@ -192,6 +211,8 @@ def _action(command: c.Command) -> str:
     match command:
         case c.Lease(names=names):
             return f"lease from {', '.join([name.decode() for name in names])}"
+        case c.Results(job_ids=job_ids):
+            return f"results of {len(job_ids)} jobs"
         case c.InspectServer():
             return "inspect server"
         case c.InspectQueue(name=name):
@@ -204,6 +225,8 @@ def _action(command: c.Command) -> str:
             return f"inspect jobs of {name.decode()}"
         case c.InspectScheduledJobs(name=name):
             return f"inspect scheduled jobs of {name.decode()}"
+        case c.InspectRecurring():
+            return "inspect recurring jobs"
     return type(command).__name__.lower()
 
 
@@ -214,4 +237,6 @@ def _words(command: c.Command, reply: r.Reply) -> str:
         return f"no job within {command.wait_ms / 1000:g} s"
     if isinstance(reply, r.TimedOut):
         return "no result in the time given"
+    if isinstance(command, c.Results):
+        return "no such jobs"
     return "no such job" if hasattr(command, "job_id") else "no such queue"

@@ -30,7 +30,7 @@ class Job:
     payload   what its producer gave, decoded by the client's or the worker's codec (bytes by default)
     ttr       seconds that the lease lasts
     deadline  when the lease ends, by this machine's clock; from then on the server may give the job to another worker
-    attempt   which attempt this is, counted from 1; None where the server does not tell
+    attempt   which attempt this is, counted from 1; None unless the lease was `fenced`
 
     Raises nothing. Example::
 
@@ -166,6 +166,59 @@ class QueueInfo:
     def of(cls, info: r.QueueInfo) -> "QueueInfo":
         """The public form of what the server told."""
         return cls(info.name.decode(), info.ready_len, info.scheduled_len, info.leased_len)
+
+
+@dataclass(frozen=True, slots=True)
+class RecurringInfo:
+    """A recurring job as `inspect_recurring` shows it.
+
+    rule         ``every:<ms>`` or ``cron:`` with its fields joined by ``_`` and, behind an ``@``, the time zone
+    overlap      ``skip`` if the next job waits while the last one is unfinished, else ``allow``
+    occurrences  how many became jobs; `skipped` did not, because a later one took their place
+    next         the time of the next one, None if none is to come
+    last         the time of the last one that became a job, and `last_id` the id of that; None before the first
+
+    Raises nothing. Example::
+
+        print(client.inspect_recurring()[0].next)
+    """
+
+    id: str
+    name: str
+    payload: Any
+    rule: str
+    overlap: str
+    ttr: float
+    ttl: float
+    priority: int
+    max_attempts: int
+    max_fails: int
+    occurrences: int
+    skipped: int
+    next: datetime | None
+    last: datetime | None
+    last_id: str | None
+
+    @classmethod
+    def of(cls, info: r.RecurringInfo, payload: Any) -> "RecurringInfo":
+        """The public form of what the server told; `payload` is its payload decoded."""
+        return cls(
+            id=id_text(info.job_id),
+            name=info.name.decode(),
+            payload=payload,
+            rule=info.rule,
+            overlap="skip" if info.skips else "allow",
+            ttr=info.ttr_ms / 1000,
+            ttl=info.ttl_ms / 1000,
+            priority=info.priority,
+            max_attempts=info.max_attempts,
+            max_fails=info.max_fails,
+            occurrences=info.occurrences,
+            skipped=info.skipped,
+            next=moment(info.next_ms) if info.next_ms else None,
+            last=moment(info.last_ms) if info.last_ms else None,
+            last_id=id_text(info.last_id) if info.last_id else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

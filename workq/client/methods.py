@@ -5,31 +5,40 @@
 
 import math
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from workq import commands as c
 from workq import replies as r
 from workq.client.call import Call, Caller, Seconds, in_seconds
 from workq.client.codecs import BYTES
 from workq.client.errors import ClientError
-from workq.client.jobs import Job, JobInfo, JobResult, QueueInfo, ServerInfo, id_text
+from workq.client.jobs import Job, JobInfo, JobResult, QueueInfo, RecurringInfo, ServerInfo, id_text
 from workq.protocol.text import check_id, parse_id
+from workq.recurrence import EVERY, Rule, parse_rule
 from workq.values import (
+    ATTEMPT,
+    BULK_COUNT,
     CURSOR,
+    DELAY,
     LIMIT,
     MAX_ATTEMPTS,
     MAX_FAILS,
     PAYLOAD_SIZE,
     PRIORITY,
     RESULT_SIZE,
+    RETRY_BACKOFF,
+    RETRY_DELAY,
+    RETRY_MAX_DELAY,
     TTL,
     TTR,
     WAIT_TIMEOUT,
     InvalidValue,
     JobSpec,
     Range,
+    RetryPolicy,
     check_name,
 )
 
@@ -90,6 +99,9 @@ def _spec(
     priority: int,
     max_attempts: int = 0,
     max_fails: int = 0,
+    retry_delay: Seconds = 0,
+    retry_backoff: float = 1,
+    retry_max_delay: Seconds = 0,
 ) -> JobSpec:
     """The spec of a job; a `ttl` of None is that of a foreground job. Producers repeat themselves, hence the cache."""
     return JobSpec(
@@ -99,8 +111,31 @@ def _spec(
         _whole(PRIORITY, priority),
         _whole(MAX_ATTEMPTS, max_attempts),
         _whole(MAX_FAILS, max_fails),
+        _retry_policy(retry_delay, retry_backoff, retry_max_delay),
         foreground=ttl is None,
     )
+
+
+def _retry_policy(delay: Seconds, backoff: float, max_delay: Seconds) -> RetryPolicy | None:
+    """How long to wait after a fail; None for not at all, which says nothing that an old server does not know."""
+    if not isinstance(backoff, int | float) or not 1 <= backoff <= 10:
+        raise InvalidValue(f"Invalid {RETRY_BACKOFF.what}: {backoff!r} is not a number from 1 to 10")
+    delay_ms = _ms(RETRY_DELAY, delay)
+    max_delay_ms = _ms(RETRY_MAX_DELAY, max_delay)
+    return RetryPolicy(delay_ms, round(backoff * 1000), max_delay_ms) if delay_ms else None
+
+
+def _attempt(value: int | None) -> int:
+    return 0 if value is None else _whole(ATTEMPT, value)
+
+
+def _rule(every: Seconds | None, cron: str | None, zone: str | None) -> Rule:
+    if every is not None and cron is None and zone is None:
+        return parse_rule(f"every:{_ms(EVERY, every)}")
+    if not isinstance(cron, str) or every is not None:
+        raise InvalidValue("Invalid rule: either every or cron is needed, and zone only goes with cron")
+    at_zone = "" if zone is None else f"@{zone}"
+    return parse_rule(f"cron:{'_'.join(cron.split())}{at_zone}")
 
 
 def _run_at_ms(at: datetime) -> int:
@@ -127,17 +162,25 @@ def add(
     priority: int = 0,
     max_attempts: int = 0,
     max_fails: int = 0,
+    retry_delay: Seconds = 0,
+    retry_backoff: float = 1,
+    retry_max_delay: Seconds = 0,
+    delay: Seconds = 0,
 ) -> Call[str]:
-    """Create a job that is ready at once, and return its id.
+    """Create a job that is ready at once, or after a `delay`, and return its id.
 
-    name          its queue: 1 to 255 of ``A-Z a-z 0-9 _ - .``
-    payload       what the worker gets: bytes, or what the client's codec takes; at most 1 MiB encoded
-    id            a UUID of your own, unused on the server; made up when not given
-    ttr           seconds a worker has for it, 0.001 to 86 400
-    ttl           seconds after which the job is gone in whatever state, its result with it
-    priority      higher is leased first, -2**31 to 2**31-1
-    max_attempts  leases allowed, 0 for no limit, up to 255
-    max_fails     the fail that is final, up to 255; 0 and 1 both mean the first
+    name             its queue: 1 to 255 of ``A-Z a-z 0-9 _ - .``
+    payload          what the worker gets: bytes, or what the client's codec takes; at most 1 MiB encoded
+    id               a UUID of your own, unused on the server; made up when not given
+    ttr              seconds a worker has for it, 0.001 to 86 400
+    ttl              seconds after which the job is gone in whatever state, its result with it; they begin after `delay`
+    priority         higher is leased first, -2**31 to 2**31-1
+    max_attempts     leases allowed, 0 for no limit, up to 255
+    max_fails        the fail that is final, up to 255; 0 and 1 both mean the first
+    retry_delay      seconds that it waits after a fail that is not final
+    retry_backoff    what each further fail multiplies that with, 1 to 10
+    retry_max_delay  the longest such wait in seconds, 0 for no limit
+    delay            seconds until it is ready
 
     Raises `ClientError` for values out of range and an id in use, `ConnectionLost`, `ServerError`. When the connection
     breaks, the job is added again under its id for the client's `retry_for` seconds, so it is added once.
@@ -147,9 +190,10 @@ def add(
         job_id = client.add("resize", b"photo.jpg", ttr=30)
     """
     job_id = _new_id(id)
-    spec = _spec(name, ttr, ttl, priority, max_attempts, max_fails)
+    retry = (retry_delay, retry_backoff, retry_max_delay)
+    spec = _spec(name, ttr, ttl, priority, max_attempts, max_fails, *retry)
     data = _body(PAYLOAD_SIZE, caller._codec.encode(payload))
-    return Call(caller, c.Add(job_id, spec, data), lambda _: id_text(job_id))
+    return Call(caller, c.Add(job_id, spec, data, delay_ms=_ms(DELAY, delay)), lambda _: id_text(job_id))
 
 
 def schedule(
@@ -164,6 +208,9 @@ def schedule(
     priority: int = 0,
     max_attempts: int = 0,
     max_fails: int = 0,
+    retry_delay: Seconds = 0,
+    retry_backoff: float = 1,
+    retry_max_delay: Seconds = 0,
 ) -> Call[str]:
     """Create a job that is ready at the time `at`, an aware `datetime`, and return its id.
 
@@ -176,9 +223,52 @@ def schedule(
         client.schedule("remind", b"water the plants", at=tomorrow)
     """
     job_id = _new_id(id)
-    spec = _spec(name, ttr, ttl, priority, max_attempts, max_fails)
+    retry = (retry_delay, retry_backoff, retry_max_delay)
+    spec = _spec(name, ttr, ttl, priority, max_attempts, max_fails, *retry)
     data = _body(PAYLOAD_SIZE, caller._codec.encode(payload))
     return Call(caller, c.Schedule(job_id, spec, _run_at_ms(at), data), lambda _: id_text(job_id))
+
+
+def recur(
+    caller: Caller,
+    name: str,
+    payload: Any = None,
+    *,
+    every: Seconds | None = None,
+    cron: str | None = None,
+    zone: str | None = None,
+    overlap: Literal["allow", "skip"] = "allow",
+    id: JobId | None = None,
+    ttr: Seconds = DEFAULT_TTR,
+    ttl: Seconds = DEFAULT_TTL,
+    priority: int = 0,
+    max_attempts: int = 0,
+    max_fails: int = 0,
+    retry_delay: Seconds = 0,
+    retry_backoff: float = 1,
+    retry_max_delay: Seconds = 0,
+) -> Call[str]:
+    """Have the server add a job again and again, and return the id by which `delete` ends that.
+
+    every    seconds between two jobs, at least 0.1; or
+    cron     the five fields of cron: minute, hour, day, month, weekday
+    zone     the IANA time zone whose clocks `cron` means, such as ``Europe/Berlin``; UTC when not given
+    overlap  ``"skip"`` holds the next job back while the last one is unfinished
+
+    Each job has an id of its own, made from this one and its time. The other arguments and errors are those of `add`.
+
+    Example::
+
+        client.recur("report", b"daily", cron="0 9 * * MON-FRI", zone="Europe/Berlin")
+    """
+    job_id = _new_id(id)
+    retry = (retry_delay, retry_backoff, retry_max_delay)
+    spec = _spec(name, ttr, ttl, priority, max_attempts, max_fails, *retry)
+    if overlap not in ("allow", "skip"):
+        raise InvalidValue(f"Invalid overlap: {overlap!r} is not 'allow' or 'skip'")
+    data = _body(PAYLOAD_SIZE, caller._codec.encode(payload))
+    command = c.Recur(job_id, spec, _rule(every, cron, zone), overlap == "skip", data)
+    return Call(caller, command, lambda _: id_text(job_id))
 
 
 def run(
@@ -222,15 +312,38 @@ def result(caller: Caller, id: JobId, *, timeout: Seconds = DEFAULT_TIMEOUT) -> 
     return Call(caller, command, lambda reply: _job_result(caller, reply))
 
 
+def results(caller: Caller, ids: Iterable[JobId], *, timeout: Seconds = DEFAULT_TIMEOUT) -> Call[list[JobResult]]:
+    """Wait up to `timeout` seconds (0 to 86 400) for the ends of several jobs, at most 1000.
+
+    Returns the `JobResult` of each that has one when the wait ends, in the order of `ids`; ask again for the others.
+    Jobs that are not there are left out. Raises `Timeout` when there is no result yet, `NotFound` when there is none of
+    these jobs, `ConnectionLost`, `ServerError`, `ClientError`.
+
+    Example::
+
+        for outcome in client.results(job_ids, timeout=30):
+            print(outcome.id, outcome.success)
+    """
+    job_ids = tuple([_id(each) for each in ids])
+    if not 1 <= len(job_ids) <= BULK_COUNT.highest:
+        raise InvalidValue(f"Invalid ID: {len(job_ids)} ids are given, 1 to {BULK_COUNT.highest} are allowed")
+    wait_ms = _ms(WAIT_TIMEOUT, timeout)
+    if len(job_ids) == 1:
+        return Call(caller, c.Result(job_ids[0], wait_ms), lambda reply: [_job_result(caller, reply)])
+    command = c.Results(job_ids, wait_ms)
+    return Call(caller, command, lambda reply: [_job_result(caller, each) for each in reply.results])
+
+
 def _job_result(caller: Caller, reply: r.JobResult) -> JobResult:
     value = caller._codec.decode(reply.result) if reply.success else reply.result
     return JobResult(id_text(reply.job_id), reply.success, value)
 
 
-def lease(caller: Caller, *names: str, timeout: Seconds = DEFAULT_TIMEOUT) -> Call[Job]:
+def lease(caller: Caller, *names: str, timeout: Seconds = DEFAULT_TIMEOUT, fenced: bool = False) -> Call[Job]:
     """Take the best ready `Job` of one of the queues `names`, waiting up to `timeout` seconds (0 to 86 400) for one.
 
-    You have the job's `ttr` to `complete` or `fail` it; then it goes back to its queue.
+    You have the job's `ttr` to `complete` or `fail` it, or to `touch` it for more; then it goes back to its queue. Ask
+    for a `fenced` lease to know your `attempt`: whoever names it cannot disturb the worker that took over.
 
     Raises `Timeout` when there is none, `ConnectionLost`, `ServerError`, and `ClientError`, for a payload that the
     client's codec cannot decode, too: the error's `job_id` is leased to you then.
@@ -239,10 +352,37 @@ def lease(caller: Caller, *names: str, timeout: Seconds = DEFAULT_TIMEOUT) -> Ca
 
         job = client.lease("resize", "crop", timeout=5)
     """
+    _check_names(names)
+    command = c.Lease(tuple([_name(name) for name in names]), _ms(WAIT_TIMEOUT, timeout), fenced)
+    return Call(caller, command, lambda reply: _job(caller, reply))
+
+
+def lease_many(
+    caller: Caller, *names: str, count: int, timeout: Seconds = DEFAULT_TIMEOUT, fenced: bool = False
+) -> Call[list[Job]]:
+    """Take up to `count` (1 to 1000) ready jobs at a time, waiting up to `timeout` seconds for the first.
+
+    There is at least one; the other arguments and errors are those of `lease`.
+
+    Example::
+
+        for job in client.lease_many("resize", count=100):
+            client.complete(job.id)
+    """
+    _check_names(names)
+    command = c.Lease(
+        tuple([_name(name) for name in names]), _ms(WAIT_TIMEOUT, timeout), fenced, _whole(BULK_COUNT, count)
+    )
+
+    def read(reply: r.LeasedJob | r.LeasedJobs) -> list[Job]:
+        return [_job(caller, each) for each in (reply.jobs if isinstance(reply, r.LeasedJobs) else [reply])]
+
+    return Call(caller, command, read)
+
+
+def _check_names(names: tuple[str, ...]) -> None:
     if not names:
         raise InvalidValue("Invalid Name: at least one queue is needed")
-    command = c.Lease(tuple([_name(name) for name in names]), _ms(WAIT_TIMEOUT, timeout))
-    return Call(caller, command, lambda reply: _job(caller, reply))
 
 
 def _job(caller: Caller, reply: r.LeasedJob) -> Job:
@@ -252,12 +392,15 @@ def _job(caller: Caller, reply: r.LeasedJob) -> Job:
     except InvalidValue as error:
         raise ClientError(str(error), caller.url, "lease of", job_id) from error.__cause__
     ttr = timedelta(milliseconds=reply.ttr_ms)
-    return Job(job_id, reply.name.decode(), payload, ttr.total_seconds(), datetime.now(UTC) + ttr)
+    return Job(
+        job_id, reply.name.decode(), payload, ttr.total_seconds(), datetime.now(UTC) + ttr, reply.attempt or None
+    )
 
 
-def complete(caller: Caller, id: JobId, result: Any = None) -> Call[None]:
+def complete(caller: Caller, id: JobId, result: Any = None, *, attempt: int | None = None) -> Call[None]:
     """Finish a job with success. `result` is bytes, or what the client's codec takes; at most 1 MiB encoded.
 
+    With the `attempt` of a fenced lease, `ClientError` (``Lease expired``) says that it does not hold the job any more.
     Raises `NotFound` for a job that is gone, `ClientError` (``Duplicate result``) for one that is finished already,
     `ConnectionLost`, `ServerError`. Like `add`, it is sent again when the connection breaks.
 
@@ -266,26 +409,54 @@ def complete(caller: Caller, id: JobId, result: Any = None) -> Call[None]:
         client.complete(job.id, b"320x200")
     """
     data = _body(RESULT_SIZE, caller._codec.encode(result))
-    return Call(caller, c.Complete(_id(id), data), _nothing)
+    return Call(caller, c.Complete(_id(id), data, _attempt(attempt)), _nothing)
 
 
-def fail(caller: Caller, id: JobId, reason: str | bytes = b"") -> Call[None]:
+def fail(
+    caller: Caller, id: JobId, reason: str | bytes = b"", *, attempt: int | None = None, final: bool = False
+) -> Call[None]:
     """Say that an attempt failed, and why: text or bytes of at most 1 MiB, whatever the codec.
 
-    The job goes back to its queue while its `max_fails` and `max_attempts` allow, else `reason` is its result.
+    The job goes back to its queue while its `max_fails` and `max_attempts` allow, after its `retry_delay`; else, or if
+    this fail is `final`, `reason` is its result.
 
-    Raises what `complete` raises; it is never sent twice, as a second fail would count.
+    Raises what `complete` raises, for `attempt`, too. Without one it is never sent twice, as a second fail would count.
 
     Example::
 
         client.fail(job.id, "photo.jpg is not an image")
     """
     data = _body(RESULT_SIZE, BYTES.encode(reason))
-    return Call(caller, c.Fail(_id(id), data), _nothing)
+    return Call(caller, c.Fail(_id(id), data, _attempt(attempt), final), _nothing)
+
+
+def touch(caller: Caller, id: JobId, *, attempt: int | None = None) -> Call[None]:
+    """Keep a job that is leased: its TTR begins again.
+
+    Raises `NotFound` for a job that is gone, `ClientError` (``Not leased``, or ``Lease expired`` for an `attempt` that
+    does not hold it any more), `ConnectionLost`, `ServerError`.
+
+    Example::
+
+        client.touch(job.id, attempt=job.attempt)
+    """
+    return Call(caller, c.Touch(_id(id), _attempt(attempt)), _nothing)
+
+
+def release(caller: Caller, id: JobId, *, delay: Seconds = 0, attempt: int | None = None) -> Call[None]:
+    """Give a leased job back to its queue, ready again after `delay` seconds. The attempt stays counted.
+
+    Raises what `touch` raises. Without an `attempt` it is never sent twice.
+
+    Example::
+
+        client.release(job.id, delay=30, attempt=job.attempt)
+    """
+    return Call(caller, c.Release(_id(id), _ms(DELAY, delay), _attempt(attempt)), _nothing)
 
 
 def delete(caller: Caller, id: JobId) -> Call[None]:
-    """Remove a job in whatever state it is, its result with it.
+    """Remove a job in whatever state it is, its result with it; or end a recurring one.
 
     Raises `NotFound`, `ConnectionLost`, `ServerError`, `ClientError`.
 
@@ -364,6 +535,24 @@ def inspect_scheduled_jobs(
     """
     command = c.InspectScheduledJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
     return Call(caller, command, lambda reply: _job_infos(caller, reply))
+
+
+def inspect_recurring(caller: Caller, *, cursor: int = 0, limit: int = LIMIT.highest) -> Call[list[RecurringInfo]]:
+    """The recurring jobs by id, at most `limit` (1 to 100) after the first `cursor`.
+
+    Raises `ConnectionLost`, `ServerError`, `ClientError`.
+
+    Example::
+
+        for each in client.inspect_recurring():
+            print(each.name, each.rule, each.next)
+    """
+    command = c.InspectRecurring(_whole(CURSOR, cursor), _whole(LIMIT, limit))
+
+    def read(reply: r.RecurringJobs) -> list[RecurringInfo]:
+        return [RecurringInfo.of(info, caller._codec.decode(info.payload)) for info in reply.jobs]
+
+    return Call(caller, command, read)
 
 
 def _job_infos(caller: Caller, reply: r.Jobs) -> list[JobInfo]:

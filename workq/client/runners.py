@@ -21,9 +21,11 @@ from enum import Enum
 from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
+from workq.client.call import Seconds, in_seconds
 from workq.client.codecs import Codec
+from workq.client.errors import ClientError
 from workq.client.jobs import Job
-from workq.values import MIB, InvalidValue
+from workq.values import DELAY, MIB, InvalidValue
 
 _current: Final[ContextVar[Job]] = ContextVar("workq_current_job")
 # A function's words about its failure are a result that somebody reads, not a place for data.
@@ -46,12 +48,19 @@ def current_job() -> Job:
 
 
 class Retry(Exception):
-    """Raised by a worker's function to have the job tried again: it goes back to its queue at the end of its TTR.
+    """Raised by a worker's function to have the job tried again: after `delay` seconds, or at the end of its TTR.
 
-    It is no `fail`; only `max_attempts` bounds how often. The reason is logged. Raises nothing by itself. Example::
+    It is no `fail`; only `max_attempts` bounds how often. The reason is logged. A server that cannot take jobs back
+    has it come back at the end of its TTR. Raises `ClientError` for a delay below 0. Example::
 
-        raise workq.Retry("the printer is out of paper")
+        raise workq.Retry("the printer is out of paper", delay=60)
     """
+
+    def __init__(self, reason: str = "", *, delay: Seconds | None = None) -> None:
+        super().__init__(reason)
+        self.delay_s = None if delay is None else in_seconds(delay)
+        if self.delay_s is not None and not 0 <= self.delay_s <= DELAY.highest / 1000:
+            raise ClientError(f"Invalid delay: {self.delay_s:g} s; allowed are 0 to {DELAY.highest // 1000} s")
 
 
 class Reject(Exception):
@@ -74,11 +83,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a function ended: the encoded result or the reason as UTF-8, and the traceback if there is one."""
+    """How a function ended: the encoded result or the reason as UTF-8, and the traceback if there is one.
+
+    delay_s  for RETRY: when to try again; None for the end of the TTR
+    """
 
     verdict: Verdict
     result: bytes
     trace: str = ""
+    delay_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,7 @@ class Function:
     codec: Codec
     concurrency: int
     processes: bool
+    time_limit_s: float | None = None
 
     @property
     def is_async(self) -> bool:
@@ -133,7 +147,7 @@ class Function:
 
 def _failure(error: BaseException) -> Outcome:
     if isinstance(error, Retry):
-        return Outcome(Verdict.RETRY, _reason(str(error)))
+        return Outcome(Verdict.RETRY, _reason(str(error)), delay_s=error.delay_s)
     if isinstance(error, Reject):
         return Outcome(Verdict.REJECTED, _reason(str(error)))
     text = str(error)

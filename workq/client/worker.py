@@ -2,7 +2,10 @@
 
 Each function has as many slots as its `concurrency`. A slot leases a job, runs the function, acknowledges, and only
 then leases again, so nothing is leased that there is no room for. The slots of a function lease over one connection,
-one waiting `lease` behind the other; all acknowledgements go through one `AsyncClient`.
+those that are free at the same time in one `lease`; all acknowledgements go through one `AsyncClient`.
+
+Leases are fenced, so a worker that is too late cannot disturb the one that took over. A server that does not know that
+refuses the first lease; then the worker goes on without, and without what builds on it.
 """
 
 import asyncio
@@ -26,7 +29,7 @@ from workq.client.jobs import Job, id_text
 from workq.client.link import SharedLink
 from workq.client.retry import Backoff, Broken
 from workq.client.runners import Function, Outcome, Runner, Verdict, make_runner
-from workq.values import InvalidValue, check_name
+from workq.values import BULK_COUNT, InvalidValue, check_name
 
 F = TypeVar("F", bound=Callable[[Any], Any])
 
@@ -36,10 +39,17 @@ PATIENCE_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 5.0
 # Work that is done is worth some trouble to report.
 ACKNOWLEDGE_FOR_S: Final = 30.0
+# A year: whoever means no limit has one that is no burden.
+MAX_TIME_LIMIT_S: Final = 365 * 86_400
 # Cancelled functions get this long to clean up when the worker leaves.
 CANCEL_S: Final = 1.0
+# A job is touched so many times in a TTR: two of them may be lost.
+TOUCHES_PER_TTR: Final = 3
 # No job has more fails than this left.
 _MAX_FAILS: Final = 255
+
+# What a server says that does not know the flag of a fenced lease.
+_NOT_KNOWN: Final = ("Invalid command args", "Invalid command flags")
 
 log = logging.getLogger("workq.worker")
 
@@ -75,18 +85,26 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def job(
-        self, name: str, *, concurrency: int = 1, codec: CodecChoice | None = None, processes: bool = False
+        self,
+        name: str,
+        *,
+        concurrency: int = 1,
+        codec: CodecChoice | None = None,
+        processes: bool = False,
+        time_limit: Seconds | None = None,
     ) -> Callable[[F], F]:
         """Decorate the function for the jobs of the queue `name`. It is called with the payload.
 
         concurrency  jobs of this queue at the same time
         codec        another than the worker's
         processes    run a plain function in processes instead of threads; it must be at the top of a module
+        time_limit   seconds that the function has for a job: the worker keeps its lease for so long, so the TTR can be
+                     short, and the job of a worker that died is soon with another. Without it the TTR is the limit
 
         What the function returns is the job's result (None: an empty one); an exception fails the job with its words;
-        `Retry` and `Reject` say what is to happen instead. At the end of the job's TTR an `async` function is
-        cancelled and a process killed; a thread cannot be ended and blocks its slot until it returns. The job is not
-        acknowledged then: it goes back to its queue.
+        `Retry` and `Reject` say what is to happen instead. When the time is over, or the lease is lost, an `async`
+        function is cancelled and a process killed; a thread cannot be ended and blocks its slot until it returns. The
+        job is not acknowledged then: it goes back to its queue.
 
         Raises `ClientError` for a value that is not allowed and for a second function of a queue.
         """
@@ -97,11 +115,14 @@ class Worker:
             raise ClientError(str(error)) from None
         if concurrency < 1:
             raise ClientError(f"Invalid concurrency: {concurrency}; at least 1 is needed")
+        limit_s = None if time_limit is None else in_seconds(time_limit)
+        if limit_s is not None and not 0 < limit_s <= MAX_TIME_LIMIT_S:
+            raise ClientError(f"Invalid time_limit: {limit_s:g} s; allowed is more than 0, up to {MAX_TIME_LIMIT_S} s")
         if name in self._functions:
             raise ClientError(f"Invalid Name: {name} has a function already")
 
         def register(call: F) -> F:
-            function = Function(name, call, chosen, concurrency, processes)
+            function = Function(name, call, chosen, concurrency, processes, limit_s)
             if processes and function.is_async:
                 raise ClientError(f"the function for {name} is async, and processes run plain functions only")
             self._functions[name] = function
@@ -234,41 +255,79 @@ class _Crew:
 
     async def _work(self, runner: Runner, leased: r.LeasedJob) -> None:
         ttr = timedelta(milliseconds=leased.ttr_ms)
-        deadline = datetime.now(UTC) + ttr
-        job = Job(id_text(leased.job_id), self._function.name, leased.payload, ttr.total_seconds(), deadline)
+        limit_s = self._limit_s(leased)
+        deadline = datetime.now(UTC) + timedelta(seconds=limit_s)
+        name = self._function.name
+        attempt = leased.attempt or None
+        job = Job(id_text(leased.job_id), name, leased.payload, ttr.total_seconds(), deadline, attempt)
         loop = asyncio.get_running_loop()
         started = loop.time()
         running = runner.start(job)
         self._running[running] = job.id
+        keeping = asyncio.create_task(self._keep(job)) if limit_s > job.ttr else None
         try:
-            await asyncio.wait([running], timeout=job.ttr)
+            awaited: list[asyncio.Future[Any]] = [running, *([keeping] if keeping else [])]
+            await asyncio.wait(awaited, timeout=limit_s, return_when="FIRST_COMPLETED")
             if not running.done():
-                log.warning("%s %s overdue: not done in its TTR of %g s, not acknowledged", job.name, job.id, job.ttr)
+                if keeping is not None and keeping.done():
+                    log.warning("%s %s lost: %s; not acknowledged", name, job.id, keeping.result())
+                else:
+                    limit = "its TTR of " if keeping is None else ""
+                    log.warning("%s %s overdue: not done in %s%g s, not acknowledged", name, job.id, limit, limit_s)
+                if keeping is not None:
+                    keeping.cancel()
                 runner.interrupt()
                 await asyncio.wait([running])
                 return
             outcome = _outcome(running)
             took_s = loop.time() - started
-            problem = await self._acknowledge(job.id, outcome)
+            problem = await self._acknowledge(job, outcome)
         finally:
             del self._running[running]
+            if keeping is not None:
+                keeping.cancel()
         self._log(job, outcome, took_s, problem)
 
-    async def _acknowledge(self, job_id: str, outcome: Outcome) -> WorkqError | None:
+    def _limit_s(self, leased: r.LeasedJob) -> float:
+        """How long the function may take. Without fencing no lease can be kept for longer than the TTR."""
+        ttr_s = leased.ttr_ms / 1000
+        limit_s = self._function.time_limit_s
+        if limit_s is None:
+            return ttr_s
+        return limit_s if leased.attempt else min(limit_s, ttr_s)
+
+    async def _keep(self, job: Job) -> WorkqError:
+        """Touch a job again and again; return why it is not ours any more."""
+        while True:
+            await asyncio.sleep(job.ttr / TOUCHES_PER_TTR)
+            try:
+                await self._client.touch(job.id, attempt=job.attempt)
+            except (NotFound, ClientError) as error:
+                return error
+            except WorkqError as error:  # the server may be back before the TTR ends, or give the job back to us
+                log.debug("%s %s cannot be kept now: %s", job.name, job.id, error)
+
+    async def _acknowledge(self, job: Job, outcome: Outcome) -> WorkqError | None:
         """Tell the server. What prevents that is no reason to stop: without the word the job comes back."""
+        client = self._client
+        attempt = job.attempt
         try:
             if outcome.verdict is Verdict.DONE:
-                await self._client.complete(job_id, outcome.result)
+                await client.complete(job.id, outcome.result, attempt=attempt)
             elif outcome.verdict is Verdict.FAILED:
-                await self._client.fail(job_id, outcome.result)
+                await client.fail(job.id, outcome.result, attempt=attempt)
+            elif outcome.verdict is Verdict.REJECTED and attempt:
+                await client.fail(job.id, outcome.result, attempt=attempt, final=True)
             elif outcome.verdict is Verdict.REJECTED:
-                await self._fail_for_good(job_id, outcome.result)
+                await self._fail_for_good(job.id, outcome.result)
+            elif outcome.delay_s is not None and attempt:
+                await client.release(job.id, delay=outcome.delay_s, attempt=attempt)
         except WorkqError as error:
             return error
         return None
 
     async def _fail_for_good(self, job_id: str, reason: bytes) -> None:
-        """Fail a job until it is final: `max_fails` may put it back to be tried again."""
+        """Fail a job until it is final, on a server that knows no final fail: `max_fails` may put it back."""
         await self._client.fail(job_id, reason)
         for _ in range(_MAX_FAILS):
             try:
@@ -302,34 +361,31 @@ def _outcome(running: "asyncio.Future[Outcome]") -> Outcome:
 
 
 class _Leases:
-    """Jobs of one queue for the slots that ask, over one connection that is renewed for as long as it takes."""
+    """Jobs of one queue for the slots that ask, over one connection that is renewed for as long as it takes.
+
+    Slots that ask in the same turn of the event loop share a lease, for as many jobs as they are.
+    """
 
     def __init__(self, name: str, address: Address) -> None:
         self._address = address
-        self._command = c.Lease((name.encode(),), int(LEASE_WAIT_S * 1000))
+        self._names = (name.encode(),)
+        self._knows_flags = True  # the server, until it says otherwise
         self._shared = SharedLink(address, CONNECT_TIMEOUT_S)
         self._backoff = Backoff()
         self._pause: asyncio.Task[None] | None = None
+        self._asking: list[asyncio.Future[r.LeasedJob | None]] = []
+        self._rounds: set[asyncio.Task[None]] = set()
         self._is_down = False
         self._is_closed = False
 
     async def next(self) -> r.LeasedJob | None:
         """The next job; None when there will be no more."""
-        while not self._is_closed:
-            try:
-                link = self._shared.now() or await self._shared.get()
-                reply = await link.ask(self._command, LEASE_WAIT_S + PATIENCE_S)
-            except Broken as broken:
-                await self._wait_out(str(broken))
-                continue
-            if isinstance(reply, r.LeasedJob):
-                self._recovered()
-                return reply
-            if isinstance(reply, r.TimedOut):
-                self._recovered()
-            else:
-                await self._wait_out(reply.text if isinstance(reply, r.Refused | r.Unavailable) else repr(reply))
-        return None
+        loop = asyncio.get_running_loop()
+        if not self._asking:
+            loop.call_soon(self._begin_round)
+        asked: asyncio.Future[r.LeasedJob | None] = loop.create_future()
+        self._asking.append(asked)
+        return await asked
 
     async def close(self) -> None:
         """Hang up: slots that wait get None. Closing twice is fine."""
@@ -337,6 +393,53 @@ class _Leases:
         if self._pause is not None:
             self._pause.cancel()
         await self._shared.close()
+        if self._rounds:
+            await asyncio.wait(self._rounds)
+
+    def _begin_round(self) -> None:
+        slots, self._asking = self._asking, []
+        this_round = asyncio.create_task(self._lease_for(slots))
+        self._rounds.add(this_round)
+        this_round.add_done_callback(self._rounds.discard)
+
+    async def _lease_for(self, slots: list[asyncio.Future[r.LeasedJob | None]]) -> None:
+        """Lease until each of `slots` has a job."""
+        try:
+            while not self._is_closed and (slots := [slot for slot in slots if not slot.done()]):
+                for slot, job in zip(slots, await self._lease(min(len(slots), BULK_COUNT.highest)), strict=False):
+                    if not slot.done():  # given up meanwhile: its job comes back
+                        slot.set_result(job)
+        except Exception as error:  # a mistake of ours, which ends the worker
+            for slot in slots:
+                if not slot.done():
+                    slot.set_exception(error)
+        for slot in slots:
+            if not slot.done():
+                slot.set_result(None)
+
+    async def _lease(self, count: int) -> list[r.LeasedJob]:
+        """Up to `count` jobs; none for many a reason, after a pause where one is due."""
+        fenced = self._knows_flags
+        command = c.Lease(self._names, int(LEASE_WAIT_S * 1000), fenced, count if fenced else 1)
+        try:
+            link = self._shared.now() or await self._shared.get()
+            reply = await link.ask(command, LEASE_WAIT_S + PATIENCE_S)
+        except Broken as broken:
+            self._knows_flags = True  # it may be another server that comes back
+            await self._wait_out(str(broken))
+            return []
+        if isinstance(reply, r.LeasedJob | r.LeasedJobs):
+            self._recovered()
+            return [reply] if isinstance(reply, r.LeasedJob) else reply.jobs
+        if isinstance(reply, r.TimedOut):
+            self._recovered()
+        elif fenced and isinstance(reply, r.Refused) and reply.text.startswith(_NOT_KNOWN):
+            if self._knows_flags:
+                log.info("%s: the server does not number attempts; going on without", self._address)
+            self._knows_flags = False
+        else:
+            await self._wait_out(reply.text if isinstance(reply, r.Refused | r.Unavailable) else repr(reply))
+        return []
 
     async def _wait_out(self, reason: str) -> None:
         """Pause once for all slots, which learn of an outage in the same moment."""
