@@ -172,6 +172,7 @@ class Broker:
             commands={kind.__name__: count for kind, count in self._counted.items() if count},
             turns=self._turns,
             connections=len(self._clients),
+            log=None if self._commit is None else self._commit.figures,
         )
 
     def cancel(self, waiter: Waiter) -> None:

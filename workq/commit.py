@@ -23,6 +23,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 from workq.engine import Engine
 from workq.engine.engine import TICK_STEPS
 from workq.engine.events import restated
+from workq.figures import LogFigures
 from workq.log.compaction import Compaction
 from workq.log.diskspeed import DiskSpeed
 from workq.log.errors import Damage
@@ -131,6 +132,7 @@ class GroupCommit:
 
     is_broken    whether the log cannot be written, so that neither commands nor time may change anything
     on_writable  called when they may again
+    figures      what it has written
     """
 
     def __init__(
@@ -168,6 +170,8 @@ class GroupCommit:
         self._claimed = 0  # bytes that the commands since the last turn may need at most
         self._refusal: Unavailable | None = None
         self.is_broken = False
+        self.figures = LogFigures()
+        self._synced_from_s = 0.0  # when the sync began that is going on in the thread
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._recovery: asyncio.Task[None] | None = None
         self._landed = asyncio.Event()
@@ -270,6 +274,7 @@ class GroupCommit:
             self._fail(batch, error)
             return
         self._left = self._log.room
+        self.figures.wrote(len(data), len(batch.holders))
         if self._policy == "always":
             self._flying = batch
             self._launched_s = time.monotonic()
@@ -315,6 +320,7 @@ class GroupCommit:
             return
         if batch.trim:
             self._compaction.trimmed()
+        self.figures.syncs.observe(time.monotonic() - self._launched_s)
         self._gather(batch)
         for holder in batch.holders:
             holder.release(None)
@@ -372,6 +378,7 @@ class GroupCommit:
             self._after("sync", self._interval_s, self._sync)
             return
         self._syncing = True
+        self._synced_from_s = time.monotonic()
         trim, self._trim = self._trim, 0
         head = self._policy == "interval" or trim > 0
         self._disk.submit(partial(self._sync_and_trim, head, trim), lambda error: self._on_synced(error, trim))
@@ -386,7 +393,9 @@ class GroupCommit:
         self._landed.set()
         if error is not None:
             self._fail(_Batch(), error)
-        elif trim:
+            return
+        self.figures.syncs.observe(time.monotonic() - self._synced_from_s)
+        if trim:
             self._compaction.trimmed()
 
     def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:

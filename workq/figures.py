@@ -30,6 +30,30 @@ class Histogram:
         self.total += value
 
 
+class LogFigures:
+    """What the command log has done since the start.
+
+    batches  events that were written together
+    clients  how many each batch was for
+    bytes    written
+    syncs    seconds from the writing of a batch until it was on disk
+    """
+
+    __slots__ = ("batches", "clients", "bytes", "syncs")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.clients = 0
+        self.bytes = 0
+        self.syncs = Histogram()
+
+    def wrote(self, size: int, clients: int) -> None:
+        """A batch of so many bytes was written, for so many clients."""
+        self.batches += 1
+        self.clients += clients
+        self.bytes += size
+
+
 @attrs.frozen
 class QueueFigures:
     """Jobs of a queue by state, indexed as `STATE_NAMES`; `name` None for all queues that are not told apart."""
@@ -50,6 +74,7 @@ class Figures:
     commands        how many were executed, by the name of their class
     turns           seconds that loop turns took, from the first command to the last reply; of one turn in 16
     connections     of the text protocol
+    log             None without one
     """
 
     queues: list[QueueFigures]
@@ -61,3 +86,4 @@ class Figures:
     commands: dict[str, int]
     turns: Histogram
     connections: int
+    log: LogFigures | None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -106,6 +107,16 @@ def test_requests_whose_client_hung_up(own_http: HttpClient) -> None:
         until(own_http, "workq_waiters{for=job}", 1)
     key = "workq_http_requests_total{method=POST,route=/v1/queues/{name}/lease,status=hung-up}"
     assert until(own_http, key, 1)["workq_waiters{for=job}"] == 0
+
+
+def test_the_log(tmp_path: Path) -> None:
+    with ServerProcess("--http", "127.0.0.1:0", f"--data-dir={tmp_path}") as server, HttpClient(server) as http:
+        for _ in range(3):
+            http.post("/v1/jobs", {"queue": "mail", "payload": "x" * 1000})
+        samples = read(http)
+    assert samples["workq_log_batches_total"] == samples["workq_log_sync_seconds_count"] == 3
+    assert samples["workq_log_batch_clients_total"] == 3
+    assert samples["workq_log_bytes_total"] > 3000
 
 
 def test_the_process_and_its_event_loop(own_http: HttpClient) -> None:

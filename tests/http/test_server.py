@@ -55,6 +55,13 @@ class TestListening:
                 )
 
 
+def test_the_root_says_what_is_where(http: HttpClient) -> None:
+    answer = http.get("/")
+    assert answer.type == "text/plain; charset=utf-8"
+    paths = [word.rstrip(",") for word in answer.text.split() if word.startswith("/")]
+    assert {"/v1/openapi.json", "/metrics", "/readyz", "/hq"} <= set(paths)
+
+
 class TestRequestIds:
     def test_one_is_made(self, http: HttpClient) -> None:
         first, second = http.get("/healthz"), http.get("/nothing")

@@ -88,7 +88,7 @@ def application(format_error: FormatError) -> web.Application:
 
     served = web.Application(middlewares=[guard], client_max_size=LARGEST_BODY)
     # aiohttp has an answer for a place where nothing is, too, and with each a reference cycle.
-    served.router.add_route("*", "/{path:.*}", partial(_nowhere, served), name=NOWHERE)
+    served.router.add_route("*", "/{path:.+}", partial(_nowhere, served), name=NOWHERE)
     return served
 
 

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from workq.engine.job import GONE, STATE_NAMES
-from workq.figures import Figures, Histogram
+from workq.figures import Figures, Histogram, LogFigures
 from workq.gateway import Gateway
 from workq.http.application import NOWHERE
 
@@ -107,6 +107,8 @@ class _FiguresCollector(Collector):
         yield _labelled("waiters", "Clients that wait", "for", waiters.items(), GaugeMetricFamily)
         connections = {"tcp": figures.connections, "http": self._http_connections()}
         yield _labelled("connections", "Clients that are connected", "door", connections.items(), GaugeMetricFamily)
+        if figures.log is not None:
+            yield from _log(figures.log)
         text = "Seconds from the first command to the last reply of a turn of the event loop, for one turn in 16"
         turns = HistogramMetricFamily("workq_turn_seconds", text)
         add_histogram(turns, [], figures.turns)
@@ -128,6 +130,19 @@ def _jobs(figures: Figures) -> Iterator[Metric]:
     yield GaugeMetricFamily("workq_stored_bytes", text, value=figures.stored_bytes)
     text = "Jobs whose TTL ended before they did"
     yield CounterMetricFamily("workq_evicted_jobs", text, value=figures.evicted_jobs)
+
+
+def _log(figures: LogFigures) -> Iterator[Metric]:
+    counters = [
+        ("batches", "Batches of events written to the command log", figures.batches),
+        ("batch_clients", "Clients whose replies waited for those batches", figures.clients),
+        ("bytes", "Bytes written to the command log", figures.bytes),
+    ]
+    for name, text, value in counters:
+        yield CounterMetricFamily(f"workq_log_{name}", text, value=value)
+    syncs = HistogramMetricFamily("workq_log_sync_seconds", "Seconds from writing until it is on disk")
+    add_histogram(syncs, [], figures.syncs)
+    yield syncs
 
 
 def _labelled(

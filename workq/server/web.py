@@ -29,8 +29,20 @@ from workq.http.server import Door, HttpServer
 from workq.server.config import Settings
 from workq.server.errors import StartError, cannot_listen
 from workq.settings import Address
+from workq.version import VERSION
 
 _OFF_HINT: Final = "; {flag} HOST:PORT takes another address, {flag} off none"
+
+_INDEX: Final = f"""workq {VERSION}
+
+/v1                 jobs and queues as JSON
+/v1/openapi.json    all of it described
+/healthz, /readyz   whether the server is alive, and takes work
+/metrics            figures for Prometheus
+/hq                 the API of HQ
+/fireworq           the API of Fireworq
+/messages           the API of the SQS-like queue
+"""
 
 
 class Web:
@@ -104,9 +116,15 @@ class Web:
 
     def _own_application(self) -> web.Application:
         own = application(problem)
+        own.router.add_get("/", _index)
         native.add_routes(own, self._gateway, self.dispatcher)
         health.add_routes(own, self._gateway)
         self.metrics.add_routes(own)
         for name, door in self._doors.items():
             own.add_subapp(f"/{name}", door.application())
         return own
+
+
+async def _index(request: web.Request) -> web.Response:
+    """For people who look what is here."""
+    return web.Response(text=_INDEX)
