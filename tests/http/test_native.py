@@ -293,6 +293,20 @@ class TestFinish:
         assert http.post(f"/v1/jobs/{job_id}/touch", {"attempt": 2}).status == 204
         assert http.post(f"/v1/jobs/{job_id}/complete", {"attempt": 2}).status == 204
 
+    def test_how_far_it_is(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue)
+        path = f"/v1/jobs/{job_id}/progress"
+        assert refused(http, "POST", path, 409, {"progress": "1"}).startswith("Not leased")
+        http.post(f"/v1/queues/{queue}/lease")
+        assert "progress" not in http.get(f"/v1/jobs/{job_id}").json
+        assert http.post(path, {"progress": "50 %", "attempt": 1, "touch": True}).status == 204
+        assert http.get(f"/v1/jobs/{job_id}").json["progress"] == "50 %"
+        assert http.post(f"{path}?touch=true", body=b"\xff", Content_Type=RAW).status == 204
+        assert http.get(f"/v1/jobs/{job_id}").json["progress_base64"] == "/w=="
+        text = "The progress has 4097 bytes, 4096 are allowed"
+        assert refused(http, "POST", path, 413, {"progress": "x" * 4097}) == text
+        assert bad(http, {"touch": "yes"}, path) == "touch: 'yes' is not true or false"
+
     def test_released_for_later(self, http: HttpClient, queue: str) -> None:
         job_id = add(http, queue)
         http.post(f"/v1/queues/{queue}/lease")

@@ -117,6 +117,7 @@ def job(info: r.JobInfo) -> s.Job:
         moment(info.scheduled_ms) if info.scheduled_ms else None,
         *text_or_bytes(info.payload),
         *text_or_bytes(info.result),
+        *text_or_bytes(info.progress or None),
     )
 
 

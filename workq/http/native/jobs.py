@@ -16,7 +16,7 @@ from workq.http.native import structs as s
 from workq.http.native.operations import Operation, bytes_of, queue_name
 from workq.http.native.push import JobsWithUrls
 from workq.protocol.text import check_id, parse_id
-from workq.values import PAYLOAD_SIZE, RESULT_SIZE, JobSpec, RetryPolicy
+from workq.values import PAYLOAD_SIZE, PROGRESS_SIZE, RESULT_SIZE, JobSpec, RetryPolicy
 
 
 def operations(gateway: Gateway, with_urls: JobsWithUrls) -> list[Operation]:
@@ -86,6 +86,16 @@ def operations(gateway: Gateway, with_urls: JobsWithUrls) -> list[Operation]:
             {204: None},
             (c.Touch,),
             jobs.touch,
+        ),
+        Operation(
+            "POST",
+            "/v1/jobs/{id}/progress",
+            "Tell how far the work on a leased job is",
+            s.Reported,
+            {204: None},
+            (c.Progress,),
+            jobs.progress,
+            raw="progress",
         ),
         Operation(
             "POST",
@@ -194,6 +204,11 @@ class _Jobs:
     async def touch(self, request: web.Request, given: s.Touched) -> web.Response:
         job_id, what = _job(request)
         return await self._do(c.Touch(job_id, given.attempt or 0), what)
+
+    async def progress(self, request: web.Request, given: s.Reported) -> web.Response:
+        job_id, what = _job(request)
+        progress = bytes_of("progress", PROGRESS_SIZE, given.progress, given.progress_base64)
+        return await self._do(c.Progress(job_id, progress, given.attempt or 0, given.touch), what)
 
     async def release(self, request: web.Request, given: s.Released) -> web.Response:
         job_id, what = _job(request)

@@ -50,6 +50,9 @@ ALLOWED.update(
     run_at="a time like 2030-01-01T12:00:00Z",
     retry_backoff="a number from 1 to 10",
     final="true or false",
+    touch="true or false",
+    progress="a text",
+    progress_base64="a text in base64",
     queues=f"a list of 1 to 64 names of queues, each {_NAME_ALLOWED}",
 )
 
@@ -232,6 +235,15 @@ class Touched(Request):
     attempt: Attempt | UnsetType = UNSET
 
 
+class Reported(Request):
+    """How far the work is. Give `progress` or `progress_base64`; the last one is kept, in at most 4096 bytes."""
+
+    progress: str | UnsetType = UNSET
+    progress_base64: Base64 | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
+    touch: Annotated[bool, Meta(description="whether it starts the TTR of the lease again, too")] = False
+
+
 class Released(Request):
     """Whose lease it is, and how long the job is to rest."""
 
@@ -333,7 +345,8 @@ JobState: TypeAlias = Literal["new", "completed", "failed", "pending", "leased"]
 class Job(Struct):
     """A job as it stands. `pending` is back in its queue after an attempt; `new` has had none.
 
-    `ttl_ms` is 0 for a job of `run`, `scheduled_at` null for one without a time. A job that has finished has a result.
+    `ttl_ms` is 0 for a job of `run`, `scheduled_at` null for one without a time. A job that has finished has a result,
+    and one whose worker has told how far it is a progress.
     """
 
     id: str
@@ -352,6 +365,8 @@ class Job(Struct):
     payload_base64: bytes | UnsetType = UNSET
     result: str | UnsetType = UNSET
     result_base64: bytes | UnsetType = UNSET
+    progress: str | UnsetType = UNSET
+    progress_base64: bytes | UnsetType = UNSET
 
 
 class Jobs(Struct):
