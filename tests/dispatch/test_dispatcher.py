@@ -1,11 +1,13 @@
 """The dispatcher on an engine in memory: what is leased is sent, and what came of it is told."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.webworker import Request, WebWorker, answer
 from workq.broker import Broker, Clock
@@ -318,3 +320,43 @@ class TestFigures:
         lines = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
         assert 1 <= len(lines) < 15
         assert lines[0].endswith("of q: attempt 1 failed: 404 Not Found")
+
+
+class TestMemory:
+    @pytest.mark.parametrize("kind", ["success", "failure", "no-url", "canceled"])
+    def test_nothing_is_left_to_the_garbage_collector(self, worker: WebWorker, kind: str) -> None:
+        """It is off in the server."""
+        worker.behaviours |= {"/failure": lambda *_: answer(500), "/hang": worker.hang}
+        path = {"success": "/", "failure": "/failure", "no-url": "/"}.get(kind, "/hang")
+
+        async def push_one(house: House) -> None:
+            if kind == "no-url":
+                job_id = os.urandom(16)
+                await house.gateway.execute(Add(job_id, JobSpec(b"q", 1_000, DAY_MS), b""))
+            else:
+                count = len(worker.requests)
+                job_id = await house.add(path)
+            if kind == "canceled":
+                await house.requests(count + 1)
+                house.dispatcher.cancel(job_id)
+            await house.result(job_id)
+            await house.gateway.execute(Delete(job_id))
+
+        async def left() -> int:
+            house = House(worker)
+            await house.dispatcher.start()
+            await house.dispatcher.push_queue(b"q")
+            for _ in range(3):
+                await push_one(house)
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(20):
+                    await push_one(house)
+                return gc.collect()
+            finally:
+                gc.enable()
+                await house.dispatcher.stop(0)
+                await house.broker.close()
+
+        assert uvloop.run(left()) < 20
