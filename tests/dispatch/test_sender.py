@@ -293,6 +293,8 @@ class TestBadUrls:
             ("hello", "connection", "the URL 'hello' begins neither with http:// nor with https://"),
             ("file:///etc/passwd", "connection", "the URL 'file:///etc/passwd' begins neither"),
             ("http:///path", "connection", "the URL 'http:///path' has no host"),
+            (f"http://{'x' * 64}.invalid/", "connection", "cannot find the host "),
+            ("http://a..b/", "connection", "cannot find the host "),
             ("http://does.not.exist.invalid/", "connection", "cannot find the host 'does.not.exist.invalid': "),
         ],
     )
