@@ -650,7 +650,7 @@ def test_whole_input_is_understood_as_in_any_pieces(requests: list[bytes], data:
 @given(st.lists(_requests(), min_size=1, max_size=3))
 def test_a_line_means_the_same_when_it_is_remembered(requests: list[bytes]) -> None:
     stream = b"".join(requests)
-    for memory in (server._adds, server._completes, server._leases):
+    for memory in (server._adds, server._completes, server._leases, server._touches):
         memory.clear()
     first = decode(stream)
     assert decode(stream) == first

@@ -1,8 +1,8 @@
 """The server's side of the text protocol: a pull decoder for commands, an encoder for replies.
 
 The grammar and the order of checks are those of `doc/protocol.md`; `_parse` is the whole of it. Producers and workers
-repeat themselves, so what a line says apart from its id is remembered (`_adds`, `_completes`, `_leases`), and a line
-that was seen before is not parsed again.
+repeat themselves, so what a line says apart from its id is remembered (`_adds`, `_completes`, `_leases`, `_touches`),
+and a line that was seen before is not parsed again.
 """
 
 import re
@@ -74,7 +74,7 @@ class _Known:
     command  what the line of a lease means
     spec     what the line of an `add` means
     delay_ms what it says, 0 for nothing
-    attempt  what the line of a `complete` says, 0 for nothing
+    attempt  what the line of a `complete` or a `touch` says, 0 for nothing
     size     the bytes of payload or result that it announces
     """
 
@@ -118,6 +118,7 @@ class Decoder:
         "_add",
         "_complete",
         "_lease",
+        "_touch",
     )
 
     def __init__(self) -> None:
@@ -133,6 +134,7 @@ class Decoder:
         self._add: _Known | None = None
         self._complete: _Known | None = None
         self._lease: _Known | None = None
+        self._touch: _Known | None = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -206,6 +208,20 @@ class Decoder:
                 found.append(known.command)
                 pos += len(known.text)
                 continue
+            elif word == b"touc" and data[pos + 4 : pos + 6] == b"h ":
+                id_end = pos + 42
+                known = self._touch
+                if known is None or data[id_end : id_end + len(known.text)] != known.text:
+                    known = _look_up(_touches, data, id_end)
+                    if known is None:
+                        break
+                    self._touch = known
+                touched = _read_id(data[pos + 6 : id_end])
+                if touched is None:
+                    break
+                found.append(c.Touch(touched, known.attempt))
+                pos = id_end + len(known.text)
+                continue
             else:
                 break
             id_end = id_at + 36
@@ -227,15 +243,8 @@ class Decoder:
                 after = end + 1
             else:
                 break
-            id_text = data[id_at:id_end]
-            digits = id_text.replace(b"-", b"")
-            if len(digits) != 32 or not (id_text[8] == id_text[13] == id_text[18] == id_text[23] == _DASH):
-                break
-            try:
-                job_id = unhexlify(digits)
-            except ValueError:
-                break
-            if job_id == NIL_ID:
+            job_id = _read_id(data[id_at:id_end])
+            if job_id is None:
                 break
             spec = known.spec
             if spec is None:
@@ -262,6 +271,8 @@ class Decoder:
             parsed = _parse(line[:-1] if line.endswith(b"\r") else line)
             if isinstance(parsed, c.Lease):
                 _remember(_leases, _Known(line + b"\n", command=parsed))
+            elif isinstance(parsed, c.Touch) and line[:6] == b"touch " and _read_id(line[6:42]) == parsed.job_id:
+                _remember(_touches, _Known(line[42:] + b"\n", attempt=parsed.attempt))
             if not isinstance(parsed, _Body):
                 return self._end(parsed) if isinstance(parsed, Malformed) and parsed.fatal else parsed
             if parsed.size > MAX_DRAIN:
@@ -331,6 +342,7 @@ _Memory: TypeAlias = dict[bytes, _Known]  # by their `text`
 _adds: _Memory = {}
 _completes: _Memory = {}
 _leases: _Memory = {}
+_touches: _Memory = {}
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
 _SIZE: Final = re.compile(rb"\+?[0-9]+")
@@ -493,6 +505,18 @@ def _remember(memory: _Memory, known: _Known) -> None:
         if len(memory) >= MAX_REMEMBERED:
             memory.clear()
         memory[known.text] = known
+
+
+def _read_id(text: bytes) -> bytes | None:
+    """The id that 36 bytes say; None for anything that is none."""
+    digits = text.replace(b"-", b"")
+    if len(digits) != 32 or not (text[8] == text[13] == text[18] == text[23] == _DASH):
+        return None
+    try:
+        job_id = unhexlify(digits)
+    except ValueError:
+        return None
+    return None if job_id == NIL_ID else job_id
 
 
 def _look_up(memory: _Memory, data: bytes, start: int) -> _Known | None:
