@@ -35,6 +35,7 @@ __all__ = [
     "Worker",
     "WorkqError",
     "current_job",
+    "report_progress",
 ]
 
 if not TYPE_CHECKING:

@@ -58,3 +58,17 @@ def take_a_second(_: bytes) -> str:
 async def await_a_second(_: bytes) -> str:
     await asyncio.sleep(1)
     return f"attempt {workq.current_job().attempt}"
+
+
+def wait_with_progress(path: bytes) -> None:
+    for progress in ("little", "half"):
+        workq.report_progress(progress)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
+async def await_with_progress(path: bytes) -> None:
+    for progress in ("little", b"half"):
+        workq.report_progress(progress)
+    while not os.path.exists(path):
+        await asyncio.sleep(0.01)

@@ -63,7 +63,20 @@ ALL_COMMANDS = list(commands(command))
 def test_the_commands_are_those_of_the_manual() -> None:
     names = [name for name, *rest in ALL_COMMANDS if not rest]
     assert names == [
-        *["add", "run", "schedule", "recur", "lease", "complete", "fail", "touch", "release", "result", "delete"],
+        *[
+            "add",
+            "run",
+            "schedule",
+            "recur",
+            "lease",
+            "complete",
+            "fail",
+            "touch",
+            "progress",
+            "release",
+            "result",
+            "delete",
+        ],
         *["inspect", "ping", "top", "import", "drain", "worker", "completion"],
     ]
 
@@ -100,6 +113,9 @@ def test_a_lease_is_kept_and_given_back_in_the_shell(run: Run, client: workq.Cli
     assert re.search(r"^attempt +1\s*$", run("lease", queue, "--fenced").stdout, re.M)
     assert run("touch", job_id, "--attempt", "1").output == ""
     assert "Lease expired" in run("touch", job_id, "--attempt", "2", status=1).stderr
+    assert run("progress", job_id, "7 of 10", "--attempt", "1", "--touch").output == ""
+    assert json.loads(run("inspect", "job", job_id, "--json").stdout)["progress"] == "7 of 10"
+    assert re.search(r"^progress +7 of 10\s*$", run("inspect", "job", job_id).stdout, re.M)
     assert json.loads(run("release", job_id, "--attempt", "1", "--json").stdout) == {"id": job_id}
     assert "Not leased" in run("release", job_id, status=1).stderr
     (job,) = json.loads(run("lease", queue, "--count", "5", "--fenced", "--json").stdout)

@@ -173,6 +173,12 @@ def test_a_fenced_lease_can_be_kept_given_back_and_lost(connect: Connect, url: s
     assert (job.id, job.attempt) == (job_id, 1)
     client.touch(job_id, attempt=1)
     client.touch(job_id)
+    client.ping()
+    client.progress(job_id, "half", attempt=1)
+    client.progress(job_id, b"done \xff", touch=True)
+    assert client.inspect_job(job_id).progress == b"done \xff"
+    with pytest.raises(workq.ClientError, match="Lease expired"):
+        client.progress(job_id, "late", attempt=2)
     client.release(job_id, attempt=1)
     with pytest.raises(workq.ClientError, match="Not leased"):
         client.touch(job_id)
@@ -261,6 +267,10 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (
         lambda client: client.complete(uuid.UUID(int=1), attempt=0),
         f"complete job {uuid.UUID(int=1)}: Invalid attempt: '0'",
+    ),
+    (
+        lambda client: client.progress(uuid.UUID(int=1), bytes(4097)),
+        f"progress job {uuid.UUID(int=1)}: Invalid progress size: '4097' is not a whole number from 0 to 4096 bytes",
     ),
     (lambda client: client.lease_many("q", count=1001), "lease many: Invalid count: '1001' is not"),
     (lambda client: client.lease_many(count=1), "lease many: Invalid Name: at least one queue is needed"),

@@ -271,6 +271,34 @@ async def test_a_job_that_is_lost_is_ended(
     assert f"{queue} {job_id} lost: {url}: touch job {job_id}: no such job; not acknowledged" in caplog.text
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_function_tells_how_far_it_is(
+    url: str, client: workq.AsyncClient, queue: str, kind: str, tmp_path: Path
+) -> None:
+    worker = workq.Worker(url)
+    function = tasks.await_with_progress if kind == "async" else tasks.wait_with_progress
+    worker.job(queue, processes=kind == "process")(function)
+    async with working(worker), asyncio.timeout(20):
+        job_id = await client.add(queue, str(tmp_path / "go"))
+        while (await client.inspect_job(job_id)).progress != b"half":
+            await asyncio.sleep(0.01)
+        (tmp_path / "go").touch()
+        assert (await client.result(job_id, timeout=20)).success
+
+
+async def test_a_progress_that_is_too_long_is_the_functions_mistake(
+    url: str, client: workq.AsyncClient, queue: str
+) -> None:
+    worker = workq.Worker(url)
+    worker.job(queue)(lambda _: workq.report_progress("x" * 4097))
+    async with working(worker):
+        error = (await client.run(queue, timeout=20)).error
+        assert error is not None
+        assert error.startswith("ClientError: Invalid progress size: '4097' is not")
+    with pytest.raises(LookupError, match="this is not a function called by a worker"):
+        workq.report_progress("half")
+
+
 async def test_a_late_worker_does_not_overwrite_the_work_of_the_one_that_took_over(
     url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:

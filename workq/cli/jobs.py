@@ -249,6 +249,25 @@ def touch(session: Session, id: str, attempt: int | None) -> None:
 
 @click.command()
 @click.argument("id")
+@click.argument("progress", type=payload)
+@click.option("--touch", is_flag=True, help="Keep the job, too: its TTR begins again.")
+@_attempt
+@shared_options
+@click.pass_obj
+def progress(session: Session, id: str, progress: bytes, attempt: int | None, touch: bool) -> None:
+    """Tell how far the work on the leased job ID is; `workq inspect job` shows it.
+
+    \b
+    Example:
+      workq progress 61a444a0-6128-41c0-8078-cc757d3bd2d8 '7 of 10 pages'
+    """
+    with session.client() as client:
+        client.progress(id, progress, attempt=attempt, touch=touch)
+    _done(session, id)
+
+
+@click.command()
+@click.argument("id")
 @click.option("--delay", type=duration, default="0", metavar="D", help="Ready after this time.  [default: at once]")
 @_attempt
 @shared_options

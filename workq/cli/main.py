@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "complete": "jobs",
     "fail": "jobs",
     "touch": "jobs",
+    "progress": "jobs",
     "release": "jobs",
     "result": "jobs",
     "delete": "jobs",

@@ -4,7 +4,7 @@ from workq.client.asynchronous import AsyncClient
 from workq.client.blocking import Client
 from workq.client.errors import ClientError, ConnectionLost, NotFound, ServerError, Timeout, WorkqError
 from workq.client.jobs import Job, JobInfo, JobResult, JobState, QueueInfo, RecurringInfo, ServerInfo
-from workq.client.runners import Reject, Retry, current_job
+from workq.client.runners import Reject, Retry, current_job, report_progress
 from workq.client.worker import Worker
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "Worker",
     "WorkqError",
     "current_job",
+    "report_progress",
 ]

@@ -36,6 +36,8 @@ _REPEATABLE: Final[dict[type[c.Command], tuple[r.Reply, ...]]] = {
     c.Recur: (r.DUPLICATE_JOB,),
     c.Complete: (r.DUPLICATE_RESULT,),
     c.Touch: (),
+    c.Progress: (),
+    c.Ping: (),
     c.Delete: (r.NOT_FOUND,),
     c.Lease: (),
     c.Result: (),

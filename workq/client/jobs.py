@@ -107,6 +107,7 @@ class JobInfo:
     max_attempts  leases allowed, 0 for no limit; `attempts` is how many there were
     max_fails     the fail that is final, 0 and 1 both mean the first; `fails` is how many there were
     created       to the second; so is `scheduled`, None for a job that never had a time
+    progress      the last that a worker told of how far it is, as bytes; b"" for none
 
     Raises nothing. Example::
 
@@ -127,6 +128,7 @@ class JobInfo:
     state: JobState
     created: datetime
     scheduled: datetime | None
+    progress: bytes = b""
 
     @classmethod
     def of(cls, info: r.JobInfo, payload: Any) -> "JobInfo":
@@ -145,6 +147,7 @@ class JobInfo:
             state=_STATES[info.state],
             created=moment(info.created_ms),
             scheduled=moment(info.scheduled_ms) if info.scheduled_ms else None,
+            progress=info.progress,
         )
 
 

@@ -28,6 +28,7 @@ from workq.values import (
     MAX_FAILS,
     PAYLOAD_SIZE,
     PRIORITY,
+    PROGRESS_SIZE,
     RESULT_SIZE,
     RETRY_BACKOFF,
     RETRY_DELAY,
@@ -441,6 +442,31 @@ def touch(caller: Caller, id: JobId, *, attempt: int | None = None) -> Call[None
         client.touch(job.id, attempt=job.attempt)
     """
     return Call(caller, c.Touch(_id(id), _attempt(attempt)), _nothing)
+
+
+def progress(
+    caller: Caller, id: JobId, progress: str | bytes, *, attempt: int | None = None, touch: bool = False
+) -> Call[None]:
+    """Tell how far the work on a leased job is: text or bytes of at most 4096, whatever the codec; the last one counts.
+
+    `inspect_job` shows it. With `touch` it keeps the job, too. Raises what `touch` raises.
+
+    Example::
+
+        client.progress(job.id, "7 of 10 pages", attempt=job.attempt)
+    """
+    data = _body(PROGRESS_SIZE, BYTES.encode(progress))
+    return Call(caller, c.Progress(_id(id), data, _attempt(attempt), touch), _nothing)
+
+
+def ping(caller: Caller) -> Call[None]:
+    """Ask the server for a sign of life. Raises `ConnectionLost`, `ServerError`, and `ClientError` for an old server.
+
+    Example::
+
+        client.ping()
+    """
+    return Call(caller, c.Ping(), _nothing)
 
 
 def release(caller: Caller, id: JobId, *, delay: Seconds = 0, attempt: int | None = None) -> Call[None]:

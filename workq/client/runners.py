@@ -19,15 +19,19 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum
 from queue import SimpleQueue
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from workq.client.call import Seconds, in_seconds
 from workq.client.codecs import Codec
 from workq.client.errors import ClientError
 from workq.client.jobs import Job
-from workq.values import DELAY, MIB, InvalidValue
+from workq.values import DELAY, MIB, PROGRESS_SIZE, InvalidValue
+
+# Takes what a function tells of its progress; from any thread.
+Report: TypeAlias = Callable[[bytes], None]
 
 _current: Final[ContextVar[Job]] = ContextVar("workq_current_job")
+_report: Final[ContextVar[Report]] = ContextVar("workq_report")
 # A function's words about its failure are a result that somebody reads, not a place for data.
 _LONGEST_REASON: Final = 4096
 
@@ -45,6 +49,25 @@ def current_job() -> Job:
         return _current.get()
     except LookupError:
         raise LookupError("there is no current job: this is not a function called by a worker") from None
+
+
+def report_progress(progress: str | bytes) -> None:
+    """Tell how far the calling function of a `Worker` is: text or bytes of at most 4096. `inspect_job` shows the last.
+
+    It does not wait: what is told faster than the server can be told is skipped, and so is all of it with a server that
+    does not know progress. With a `time_limit` it keeps the job, too.
+
+    Raises `LookupError` outside of a job and `ClientError` for a progress that is too long. Example::
+
+        workq.report_progress("7 of 10 pages")
+    """
+    current_job()
+    data = progress.encode() if isinstance(progress, str) else bytes(progress)
+    try:
+        PROGRESS_SIZE.check(len(data))
+    except InvalidValue as error:
+        raise ClientError(str(error)) from None
+    _report.get()(data)
 
 
 class Retry(Exception):
@@ -119,23 +142,24 @@ class Function:
                 f"the function for {self.name} cannot run in processes, it must be at the top of a module: {error}"
             ) from error
 
-    def perform(self, job: Job) -> Outcome:
+    def perform(self, job: Job, report: Report) -> Outcome:
         """Call a plain function."""
         try:
-            return self._outcome(self.call(self._enter(job)))
+            return self._outcome(self.call(self._enter(job, report)))
         except BaseException as error:  # whatever it is, it must not end the thread or the process of the slot
             return _failure(error)
 
-    async def perform_async(self, job: Job) -> Outcome:
+    async def perform_async(self, job: Job, report: Report) -> Outcome:
         """Await an `async` function."""
         try:
-            return self._outcome(await self.call(self._enter(job)))
+            return self._outcome(await self.call(self._enter(job, report)))
         except (Exception, SystemExit) as error:  # a function that wants to exit ends itself, not the worker
             return _failure(error)
 
-    def _enter(self, job: Job) -> Any:
+    def _enter(self, job: Job, report: Report) -> Any:
         job = replace(job, payload=self.codec.decode(job.payload))
         _current.set(job)
+        _report.set(report)
         return job.payload
 
     def _outcome(self, value: Any) -> Outcome:
@@ -163,8 +187,8 @@ def _reason(text: str) -> bytes:
 class Runner(Protocol):
     """One slot of a function."""
 
-    def start(self, job: Job) -> "asyncio.Future[Outcome]":
-        """Call the function with `job`, whose payload is still encoded."""
+    def start(self, job: Job, report: Report) -> "asyncio.Future[Outcome]":
+        """Call the function with `job`, whose payload is still encoded. `report` takes its progress, in the loop."""
 
     def interrupt(self) -> None:
         """End the function that runs, as far as that is possible."""
@@ -180,8 +204,9 @@ class TaskRunner:
         self._function = function
         self._task: asyncio.Task[Outcome] | None = None
 
-    def start(self, job: Job) -> "asyncio.Future[Outcome]":
-        self._task = asyncio.get_running_loop().create_task(self._function.perform_async(job))
+    def start(self, job: Job, report: Report) -> "asyncio.Future[Outcome]":
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._function.perform_async(job, _in_loop(loop, report)))
         return self._task
 
     def interrupt(self) -> None:
@@ -202,16 +227,16 @@ class ThreadRunner:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._loop = asyncio.get_running_loop()
-        self._jobs: SimpleQueue[tuple[Job, asyncio.Future[Outcome]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[Job, Report, asyncio.Future[Outcome]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._outcome: asyncio.Future[Outcome] | None = None
 
-    def start(self, job: Job) -> "asyncio.Future[Outcome]":
+    def start(self, job: Job, report: Report) -> "asyncio.Future[Outcome]":
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name=f"workq-{self._function.name}", daemon=True)
             self._thread.start()
         outcome = self._outcome = self._loop.create_future()
-        self._jobs.put((job, outcome))
+        self._jobs.put((job, _in_loop(self._loop, report), outcome))
         return outcome
 
     def interrupt(self) -> None:
@@ -222,15 +247,25 @@ class ThreadRunner:
         if self._outcome is not None:
             self._outcome.cancel()
 
-    def _perform(self, job: Job) -> Outcome:
-        return self._function.perform(job)
+    def _perform(self, job: Job, report: Report) -> Outcome:
+        return self._function.perform(job, report)
 
     def _serve(self) -> None:
         while (item := self._jobs.get()) is not None:
-            job, future = item
-            outcome = self._perform(job)
+            job, report, future = item
+            outcome = self._perform(job, report)
             with contextlib.suppress(RuntimeError):  # the event loop is closed: the worker gave this job up
                 self._loop.call_soon_threadsafe(_resolve, future, outcome)
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, report: Report) -> Report:
+    """`report` for another thread than that of `loop`."""
+
+    def pass_on(data: bytes) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody listens any more
+            loop.call_soon_threadsafe(report, data)
+
+    return pass_on
 
 
 def _resolve(future: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
@@ -261,13 +296,15 @@ class ProcessRunner(ThreadRunner):
         super().close()
         self.interrupt()
 
-    def _perform(self, job: Job) -> Outcome:
+    def _perform(self, job: Job, report: Report) -> Outcome:
         try:
             if self._pipe is None:
                 self._start_process()
             assert self._pipe is not None
             self._pipe.send(job)
-            outcome: Outcome = self._pipe.recv()
+            while isinstance(said := self._pipe.recv(), bytes):
+                report(said)
+            outcome: Outcome = said
             return outcome
         except (EOFError, OSError) as error:
             return Outcome(Verdict.FAILED, _reason(f"the process that ran it {self._bury() or error}"))
@@ -301,7 +338,7 @@ def _serve_in_child(pipe: "multiprocessing.connection.Connection", function: Fun
     with contextlib.suppress(EOFError, OSError):
         while True:
             job: Job = pipe.recv()
-            pipe.send(function.perform(job))
+            pipe.send(function.perform(job, pipe.send))
 
 
 def _end_with_parent() -> None:

@@ -262,7 +262,8 @@ class _Crew:
         job = Job(id_text(leased.job_id), name, leased.payload, ttr.total_seconds(), deadline, attempt)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        running = runner.start(job)
+        reports = _Reports(self._client, job, touches=limit_s > job.ttr)
+        running = runner.start(job, reports.take)
         self._running[running] = job.id
         keeping = asyncio.create_task(self._keep(job)) if limit_s > job.ttr else None
         try:
@@ -284,6 +285,7 @@ class _Crew:
             problem = await self._acknowledge(job, outcome)
         finally:
             del self._running[running]
+            reports.close()
             if keeping is not None:
                 keeping.cancel()
         self._log(job, outcome, took_s, problem)
@@ -358,6 +360,41 @@ def _outcome(running: "asyncio.Future[Outcome]") -> Outcome:
     if running.cancelled():
         return Outcome(Verdict.FAILED, b"the function was cancelled")
     return running.result()
+
+
+class _Reports:
+    """Passes on what a function tells of its progress: the last word, when the server has heard the one before."""
+
+    def __init__(self, client: AsyncClient, job: Job, *, touches: bool) -> None:
+        self._client = client
+        self._job = job
+        self._touches = touches
+        self._next: bytes | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._is_closed = job.attempt is None  # such a server does not know progress
+
+    def take(self, progress: bytes) -> None:
+        """Have the server told."""
+        if self._is_closed:
+            return
+        self._next = progress
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
+
+    def close(self) -> None:
+        """The job is over."""
+        self._is_closed = True
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def _send(self) -> None:
+        job = self._job
+        while (progress := self._next) is not None:
+            self._next = None
+            try:
+                await self._client.progress(job.id, progress, attempt=job.attempt, touch=self._touches)
+            except WorkqError as error:  # it matters to nobody's result
+                log.debug("%s %s: its progress is not told: %s", job.name, job.id, error)
 
 
 class _Leases:

@@ -30,6 +30,8 @@ def produce() -> None:
         assert_type(client.lease_many("resize", count=10, fenced=True), list[workq.Job])
         assert_type(client.results([job_id]), list[workq.JobResult])
         client.touch(job.id, attempt=job.attempt)
+        client.progress(job.id, "half", touch=True)
+        client.ping()
         client.release(job.id, delay=5, attempt=job.attempt)
         assert_type(client.inspect_server(), workq.ServerInfo)
         assert_type(client.inspect_queue("resize").ready, int)
