@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from workq.record import Record
 from workq.recurrence import RULE_LENGTH, Rule
-from workq.values import DOCUMENT_KEY_SIZE, DOCUMENT_SIZE, JobSpec
+from workq.values import DOCUMENT_KEY_SIZE, DOCUMENT_SIZE, JobSpec, QueueOptions
 
 # What a lease takes in the log, at most.
 _LEASE_BYTES: Final = 40
@@ -245,6 +245,78 @@ class Delete(Command):
 
     def __init__(self, job_id: bytes) -> None:
         self.job_id = job_id
+
+
+class ConfigureQueue(Command):
+    """Change options of a queue: those that are not None. Replies: `Ok`. What they mean: `QueueOptions`."""
+
+    __match_args__ = (
+        "name",
+        "max_len",
+        "max_leased",
+        "lease_rate",
+        "lease_burst",
+        "ttr_ms",
+        "max_attempts",
+        "to_back",
+    )
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: bytes,
+        max_len: int | None = None,
+        max_leased: int | None = None,
+        lease_rate: int | None = None,
+        lease_burst: int | None = None,
+        ttr_ms: int | None = None,
+        max_attempts: int | None = None,
+        to_back: bool | None = None,
+    ) -> None:
+        self.name = name
+        self.max_len = max_len
+        self.max_leased = max_leased
+        self.lease_rate = lease_rate
+        self.lease_burst = lease_burst
+        self.ttr_ms = ttr_ms
+        self.max_attempts = max_attempts
+        self.to_back = to_back
+
+    def changed(self, options: QueueOptions) -> QueueOptions:
+        """What `options` become. Raises `InvalidValue` for the first value out of range."""
+        return QueueOptions(
+            options.max_len if self.max_len is None else self.max_len,
+            options.max_leased if self.max_leased is None else self.max_leased,
+            options.lease_rate if self.lease_rate is None else self.lease_rate,
+            options.lease_burst if self.lease_burst is None else self.lease_burst,
+            options.ttr_ms if self.ttr_ms is None else self.ttr_ms,
+            options.max_attempts if self.max_attempts is None else self.max_attempts,
+            options.to_back if self.to_back is None else self.to_back,
+            options.paused,
+        )
+
+
+class PauseQueue(Command):
+    """Let leases of a queue wait. Reply: `Ok`."""
+
+    __match_args__ = ("name",)
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+
+
+class ResumeQueue(Command):
+    """End what `PauseQueue` began. Reply: `Ok`."""
+
+    __match_args__ = ("name",)
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
 
 
 class PutDocument(Command):

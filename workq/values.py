@@ -80,6 +80,12 @@ RESULT_SIZE: Final = Range("result size", 0, MIB, "bytes")
 # The longest progress a worker may report.
 MAX_PROGRESS: Final = 4_096
 PROGRESS_SIZE: Final = Range("progress size", 0, MAX_PROGRESS, "bytes")
+# Of queues. 0 stands for no limit, or for the job's own value.
+MAX_LEN: Final = Range("Max Len", 0, 2**32 - 1)
+MAX_LEASED: Final = Range("Max Leased", 0, 2**32 - 1)
+LEASE_RATE: Final = Range("Lease Rate", 0, 2**32 - 1, "jobs per 1000 s")
+LEASE_BURST: Final = Range("Lease Burst", 0, 2**32 - 1)
+QUEUE_TTR: Final = Range("TTR", 0, DAY_MS, "ms")
 META_SIZE: Final = Range("meta size", 0, MIB, "bytes")
 DOCUMENT_SIZE: Final = Range("document size", 0, MIB, "bytes")
 DOCUMENT_KEY_SIZE: Final = Range("document key size", 1, 1024, "bytes")
@@ -97,6 +103,69 @@ def check_name(name: bytes) -> bytes:
         raise InvalidValue(f"Invalid Name: {len(name)} characters are too many, 1 to {NAME_LENGTH} are allowed")
     allowed = f"1 to {NAME_LENGTH} of A-Z a-z 0-9 _ - . are allowed"
     raise InvalidValue(f"Invalid Name: {shown(name.decode('utf-8', 'replace'))}, {allowed}")
+
+
+class QueueOptions(Record):
+    """What was chosen for a queue. 0 stands for no limit, or for what each job says itself.
+
+    max_len       jobs that may wait, ready and scheduled together, before no more can be added
+    max_leased    jobs that may be leased at the same time
+    lease_rate    leases per 1000 s
+    lease_burst   leases at once when there were none for a while; 0: as many as `lease_rate` gives in a second
+    ttr_ms        how long a lease lasts, whatever its job says
+    max_attempts  leases allowed for each job, beside the job's own limit
+    to_back       whether a job whose TTR ended goes behind the others, not to its old place
+    paused        whether leases wait
+    """
+
+    __match_args__ = (
+        "max_len",
+        "max_leased",
+        "lease_rate",
+        "lease_burst",
+        "ttr_ms",
+        "max_attempts",
+        "to_back",
+        "paused",
+    )
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        max_len: int = 0,
+        max_leased: int = 0,
+        lease_rate: int = 0,
+        lease_burst: int = 0,
+        ttr_ms: int = 0,
+        max_attempts: int = 0,
+        to_back: bool = False,
+        paused: bool = False,
+    ) -> None:
+        """Raise `InvalidValue` for the first value out of range."""
+        self.max_len = MAX_LEN.check(max_len)
+        self.max_leased = MAX_LEASED.check(max_leased)
+        self.lease_rate = LEASE_RATE.check(lease_rate)
+        self.lease_burst = LEASE_BURST.check(lease_burst)
+        self.ttr_ms = QUEUE_TTR.check(ttr_ms)
+        self.max_attempts = COUNT.check(max_attempts)
+        self.to_back = to_back
+        self.paused = paused
+
+    def with_paused(self, paused: bool) -> "QueueOptions":
+        """The same, but for `paused`."""
+        return QueueOptions(
+            self.max_len,
+            self.max_leased,
+            self.lease_rate,
+            self.lease_burst,
+            self.ttr_ms,
+            self.max_attempts,
+            self.to_back,
+            paused,
+        )
+
+
+NO_OPTIONS: Final = QueueOptions()
 
 
 class RetryPolicy(Record):

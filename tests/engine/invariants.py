@@ -60,11 +60,13 @@ def _check_queue(queue: Queue, jobs: list[Job]) -> None:
     assert queue.ready_jobs(0, len(jobs) + 1) == ready
     scheduled = sorted([job for job in jobs if job.state == SCHEDULED], key=_turn)
     assert queue.scheduled_jobs(0, len(jobs) + 1) == scheduled
-    assert not (ready and queue.leasers), f"{queue.name!r} has a ready job and somebody who waits for one"
+    for number, listed in enumerate(queue.lists):
+        assert set(listed) == {job for job in jobs if job.state == number}
+        assert len(list(listed)) == queue.counts[number]
 
 
 def _place(job: Job) -> tuple[int, bool, int, int]:
-    return -job.spec.priority, job.scheduled_ms != 0, job.scheduled_ms, job.seq
+    return -job.spec.priority, job.scheduled_ms != 0, job.scheduled_ms, job.place
 
 
 def _turn(job: Job) -> tuple[int, int, int]:
@@ -85,6 +87,14 @@ def _check_waiters(engine: Engine, now_ms: int) -> None:
         for queue in leaser.queues:
             assert leaser in queue.leasers
         waiting[leaser] = leaser.deadline_ms
+    for queue in engine.state.queues.values():
+        if queue.leasers:
+            next_ms = queue.next_lease_ms(now_ms)
+            assert next_ms == NEVER_MS or queue.wake_ms <= next_ms, f"somebody waits for {queue.name!r} for too long"
+        else:
+            assert queue.wake_ms == NEVER_MS, f"nobody waits for {queue.name!r}"
+    wakes = {queue: queue.wake_ms for queue in engine.state.queues.values() if queue.wake_ms != NEVER_MS}
+    _check_timers(engine._wakes, wakes, now_ms)
     for job_id, watchers in engine._watchers.by_job.items():
         assert watchers
         for watcher in watchers:

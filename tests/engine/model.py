@@ -5,14 +5,17 @@ on several queues), the model is told what the engine chose (`told`) and checks 
 """
 
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
 from typing import Literal
 from uuid import UUID, uuid5
 
 from workq import commands as c
 from workq import replies as r
-from workq.values import JobSpec
+from workq.values import JobSpec, QueueOptions
 
 FOREVER_MS = 2**62  # a TTL this long does not end
+NO_OPTIONS = QueueOptions()
 ModelState = Literal["scheduled", "ready", "leased", "completed", "failed"]
 
 
@@ -21,6 +24,7 @@ class ModelJob:
     """A job; `time_ms` is 0 unless it was scheduled, `timer` orders deadlines that fall together.
 
     `deadline_ms` is the end of the lease or, of a scheduled job, when it will be ready.
+    `rank` is its `seq`, until it is sent to the back. `started_ms` is the beginning of its lease.
     """
 
     job_id: bytes
@@ -37,13 +41,15 @@ class ModelJob:
     result: bytes = b""
     meta: bytes = b""
     progress: bytes = b""
+    rank: int = 0
+    started_ms: int = 0
 
     def finished(self) -> bool:
         return self.state in ("completed", "failed")
 
     def place(self) -> tuple[int, bool, int, int]:
         """Where it stands in its queue: by priority, then never scheduled ones, then by time, then by creation."""
-        return -self.spec.priority, self.time_ms != 0, self.time_ms, self.seq
+        return -self.spec.priority, self.time_ms != 0, self.time_ms, self.rank or self.seq
 
     def turn(self) -> tuple[int, int, int]:
         """Where it stands among those that wait for their time: by priority, then by that time."""
@@ -52,6 +58,25 @@ class ModelJob:
     def expires_ms(self) -> int | None:
         endless = self.spec.foreground or self.spec.ttl_ms >= FOREVER_MS
         return None if endless else (self.time_ms or self.created_ms) + self.spec.ttl_ms
+
+
+@dataclass
+class ModelBucket:
+    """Tokens of a queue whose leases are paced; `per_ms` come every millisecond, up to `most`."""
+
+    per_ms: Fraction
+    most: int
+    tokens: Fraction
+    at_ms: int
+
+    def fill(self, now_ms: int) -> None:
+        self.tokens = min(self.tokens + (now_ms - self.at_ms) * self.per_ms, Fraction(self.most))
+        self.at_ms = now_ms
+
+    def next_ms(self, now_ms: int) -> int:
+        """When there is a token to take."""
+        self.fill(now_ms)
+        return now_ms + max(ceil((1 - self.tokens) / self.per_ms), 0)
 
 
 @dataclass(eq=False)
@@ -102,6 +127,8 @@ class Model:
         self.documents: dict[bytes, bytes] = {}
         self.recurring: list[ModelRecurring] = []
         self.freed: list[ModelRecurring] = []
+        self.options: dict[bytes, QueueOptions] = {}
+        self.buckets: dict[bytes, ModelBucket] = {}
         self._seqs = 0
         self._timers = 0
 
@@ -112,6 +139,8 @@ class Model:
         match command:
             case c.Add(job_id, spec, payload, meta, delay_ms):
                 return self._create(job_id, spec, payload, self.now_ms + delay_ms if delay_ms else 0, meta)
+            case c.ConfigureQueue() | c.PauseQueue() | c.ResumeQueue():
+                return self._configure(command)
             case c.PutDocument(key, value):
                 self.documents.pop(key, None)
                 if value:
@@ -165,6 +194,7 @@ class Model:
                 return r.Jobs([_job_info(job)])
             case c.Delete():
                 self._remove(job)
+                self._offer(job.spec.name)
                 return r.OK
             case c.Result(_, wait_ms):
                 if job.finished():
@@ -183,12 +213,12 @@ class Model:
                 self._finish(job, "completed", result)
             case c.Fail(_, result, final=final):
                 job.fails += 1
-                if final or job.fails >= job.spec.max_fails or _attempts_are_used_up(job):
+                if final or job.fails >= job.spec.max_fails or self._attempts_are_used_up(job):
                     self._finish(job, "failed", result)
                 elif job.state != "scheduled":
                     retry = job.spec.retry
                     self._put_back(job, retry.wait_ms(job.fails, job.job_id) if retry else 0)
-                    self._hand_out()
+        self._offer(job.spec.name)
         return r.OK
 
     def _by_holder(self, command: c.Touch | c.Release | c.Progress, job: ModelJob) -> r.Reply:
@@ -206,12 +236,13 @@ class Model:
                     self._touch(job)
             case c.Release(_, delay_ms):
                 self._end_lease(job, delay_ms)
-                self._hand_out()
+                self._offer(job.spec.name)
         return r.OK
 
     def _touch(self, job: ModelJob) -> None:
         self._timers += 1
-        job.deadline_ms = self.now_ms + job.spec.ttr_ms
+        job.started_ms = self.now_ms
+        job.deadline_ms = self.now_ms + self._ttr_ms(job)
         job.timer = self._timers
 
     def _put_back(self, job: ModelJob, wait_ms: int) -> None:
@@ -227,6 +258,9 @@ class Model:
     def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int, meta: bytes = b"") -> r.Reply:
         if self._is_taken(job_id):
             return r.DUPLICATE_JOB
+        max_len = self._options(spec.name).max_len
+        if max_len and len(self._in_state("ready", spec.name) + self._in_state("scheduled", spec.name)) >= max_len:
+            return r.QUEUE_FULL
         self._seqs += 1
         self._timers += 1
         state: ModelState = "scheduled" if time_ms > self.now_ms else "ready"
@@ -234,7 +268,7 @@ class Model:
         job.meta = meta
         self.jobs.append(job)
         self.names.add(spec.name)
-        self._hand_out()
+        self._offer(spec.name)
         return r.OK
 
     def _is_taken(self, job_id: bytes) -> bool:
@@ -275,29 +309,58 @@ class Model:
 
     def _lease(self, client: int, command: c.Lease, names: set[bytes]) -> r.Reply | None:
         self.names |= names
-        if self._ready(names):
-            return self._take(client, command, names)
+        if [name for name in names if not self._leasers(name) and self._may_hand_out(name)]:
+            return self._take(client, command, names, has_waited=False)
         if command.wait_ms == 0:
             return r.TIMED_OUT
         self._wait(client, command, [])
         return None
 
-    def _take(self, client: int, command: c.Lease, names: set[bytes]) -> r.Reply:
+    def _take(self, client: int, command: c.Lease, names: set[bytes], *, has_waited: bool) -> r.Reply:
         """What a lease gets. From which of the queues is the engine's choice, but it must take what it can."""
         told = self.told.get(client)
         jobs = told.jobs if isinstance(told, r.LeasedJobs) else [told]
         granted = []
         for leased in jobs:
-            allowed = self._ready(names)
+            allowed = self._allowed(names, has_waited)
             assert isinstance(leased, r.LeasedJob), f"{told} was told to {client}, who may have a job of {allowed}"
             assert leased.name in allowed, f"{leased.name!r} was leased from, allowed are {allowed}"
             granted.append(self._grant(self._in_state("ready", leased.name)[0], command.fenced))
-        assert len(granted) == command.count or not self._ready(names), f"{client} could have more than {granted}"
+        more = self._allowed(names, has_waited)
+        assert len(granted) == command.count or not more, f"{client} could have more than {granted}"
         return granted[0] if command.count == 1 else r.LeasedJobs(granted)
 
-    def _ready(self, names: set[bytes]) -> set[bytes]:
-        """Those of the queues that have a ready job."""
-        return {job.spec.name for job in self.jobs if job.state == "ready"} & names
+    def _allowed(self, names: set[bytes], has_waited: bool) -> set[bytes]:
+        """Those of the queues that have a job for who `has_waited` longest, or comes and finds nobody waiting."""
+        return {name for name in names if self._may_hand_out(name) and (has_waited or not self._leasers(name))}
+
+    def _configure(self, command: c.ConfigureQueue | c.PauseQueue | c.ResumeQueue) -> r.Reply:
+        name = command.name
+        self.names.add(name)
+        old = self._options(name)
+        match command:
+            case c.ConfigureQueue():
+                given = {field: getattr(command, field) for field in command.__match_args__[1:]}
+            case c.PauseQueue() | c.ResumeQueue():
+                given = {"paused": isinstance(command, c.PauseQueue)}
+        new = {field: getattr(old, field) for field in old.__match_args__}
+        new |= {field: value for field, value in given.items() if value is not None}
+        options = self.options[name] = QueueOptions(**new)
+        per_ms = Fraction(options.lease_rate, 1_000_000)
+        most = options.lease_burst or max(options.lease_rate // 1000, 1)
+        bucket = self.buckets.pop(name, None)
+        if per_ms:
+            bucket = bucket or ModelBucket(per_ms, most, Fraction(most), self.now_ms)
+            bucket.fill(self.now_ms)
+            self.buckets[name] = ModelBucket(per_ms, most, min(bucket.tokens, Fraction(most)), self.now_ms)
+        leased = sorted(self._in_state("leased", name), key=lambda job: job.timer)
+        for job in leased:
+            deadline_ms = job.started_ms + self._ttr_ms(job)
+            if deadline_ms != job.deadline_ms:
+                self._timers += 1
+                job.deadline_ms = deadline_ms
+                job.timer = self._timers
+        return r.OK
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -306,31 +369,46 @@ class Model:
         moments = [job.deadline_ms for job in self.jobs if job.state in ("leased", "scheduled")]
         moments += [expires_ms for job in self.jobs if (expires_ms := job.expires_ms()) is not None]
         moments += [waiter.deadline_ms for waiter in self.waiters if not waiter.overdue]
+        moments += [self.buckets[name].next_ms(self.now_ms) for name in self.buckets if self._is_paced(name)]
         moments += [each.next_ms for each in self.recurring if each.next_ms is not None]
         moments += [self.now_ms for _ in self.freed]
         return min(moments, default=None)
 
     def tick(self, now_ms: int) -> None:
-        """First the TTLs that are over, then leases and scheduled times, then jobs that recur, then waits."""
+        """First the TTLs that are over, leases and scheduled times, then what options allow, jobs that recur, waits.
+
+        Each goes by deadline; but which of the paced queues wakes first is left open: `told` says who got a job.
+        """
         self.now_ms = now_ms
+        woken: dict[bytes, None] = {}
         expired = [(expires_ms, job) for job in self.jobs if (expires_ms := job.expires_ms()) is not None]
         for expires_ms, job in sorted(expired, key=lambda pair: (pair[0], pair[1].seq)):
             if expires_ms <= now_ms:
                 self.evicted_jobs += not job.finished()
                 self._remove(job)
+                woken[job.spec.name] = None
         due = [job for job in self.jobs if job.state in ("leased", "scheduled") and job.deadline_ms <= now_ms]
         for job in sorted(due, key=lambda job: (job.deadline_ms, job.timer)):
             if job.state == "leased":
-                self._end_lease(job)
+                self._end_lease(job, timed_out=True)
             else:
                 job.state = "ready"
-        self._hand_out()
+            woken[job.spec.name] = None
+        for name in woken:
+            self._offer(name)
+        for client, reply in self.told.items():
+            (waiter, *_) = [each for each in self.waiters if each.client == client] or [None]
+            if waiter is not None and isinstance(waiter.command, c.Lease):
+                first = reply.jobs[0] if isinstance(reply, r.LeasedJobs) else reply
+                if isinstance(first, r.LeasedJob) and self._may_hand_out(first.name):
+                    self._offer(first.name)
         while self.freed:
             self._occur(self.freed.pop(0))
         recurring = [(each.next_ms, each.timer, each) for each in self.recurring if each.next_ms is not None]
         for next_ms, _, each in sorted(recurring, key=lambda triple: triple[:2]):
             if next_ms <= now_ms:
                 self._occur(each)
+        assert not [name for name in self.names if self._leasers(name) and self._may_hand_out(name)]
         for waiter in sorted(self.waiters, key=lambda waiter: waiter.deadline_ms):
             if waiter in self.waiters and waiter.deadline_ms <= now_ms and not waiter.overdue:
                 self._time_out(waiter)
@@ -360,15 +438,18 @@ class Model:
             if each.held_ms and each.id_at(each.last_ms) == job.job_id and each not in self.freed:
                 self.freed.append(each)
 
-    def _end_lease(self, job: ModelJob, wait_ms: int = 0) -> None:
+    def _end_lease(self, job: ModelJob, wait_ms: int = 0, *, timed_out: bool = False) -> None:
         patient = [w for w in self.waiters if job in w.jobs and isinstance(w.command, c.Run) and not w.overdue]
         if job.spec.foreground and not patient:
             self._answer_watchers(job, r.TIMED_OUT)
             self._remove(job)
-        elif _attempts_are_used_up(job):
+        elif self._attempts_are_used_up(job):
             self._finish(job, "failed", b"")
         else:
             self._put_back(job, wait_ms)
+            if timed_out and self._options(job.spec.name).to_back:
+                self._seqs += 1
+                job.rank = self._seqs
 
     def _time_out(self, waiter: ModelWaiter) -> None:
         if not isinstance(waiter.command, c.Run):
@@ -407,15 +488,44 @@ class Model:
             if not waiter.jobs:
                 self._answer(waiter, _found(waiter) or r.NOT_FOUND)
 
-    def _hand_out(self) -> None:
-        """Give ready jobs to those who wait for them, longest first. A lease gets jobs of one of its queues."""
-        for waiter in list(self.waiters):
-            if isinstance(waiter.command, c.Lease) and self._ready(set(waiter.command.names)):
-                told = self.told.get(waiter.client)
-                first = told.jobs[0] if isinstance(told, r.LeasedJobs) else told
-                assert isinstance(first, r.LeasedJob), f"{waiter} got nothing, though it waited longest"
-                assert first.name in waiter.command.names
-                self._answer(waiter, self._take(waiter.client, waiter.command, {first.name}))
+    def _leasers(self, name: bytes) -> list[ModelWaiter]:
+        return [w for w in self.waiters if isinstance(w.command, c.Lease) and name in w.command.names]
+
+    def _offer(self, name: bytes) -> None:
+        """Give what a queue may hand out to those who wait for it, longest first."""
+        while (leasers := self._leasers(name)) and self._may_hand_out(name):
+            command = leasers[0].command
+            assert isinstance(command, c.Lease)
+            self._answer(leasers[0], self._take(leasers[0].client, command, {name}, has_waited=True))
+
+    # -- options -------------------------------------------------------------------------------------------------
+
+    def _options(self, name: bytes) -> QueueOptions:
+        return self.options.get(name, NO_OPTIONS)
+
+    def _may_hand_out(self, name: bytes) -> bool:
+        if not self._has_leave(name):
+            return False
+        bucket = self.buckets.get(name)
+        return bucket is None or bucket.next_ms(self.now_ms) <= self.now_ms
+
+    def _has_leave(self, name: bytes) -> bool:
+        """Whether only a bucket could forbid a lease."""
+        options = self._options(name)
+        leased = len(self._in_state("leased", name))
+        may = not options.paused and not (options.max_leased and leased >= options.max_leased)
+        return may and bool(self._in_state("ready", name))
+
+    def _is_paced(self, name: bytes) -> bool:
+        """Whether somebody waits only for the bucket."""
+        return bool(self._leasers(name)) and self._has_leave(name)
+
+    def _ttr_ms(self, job: ModelJob) -> int:
+        return self._options(job.spec.name).ttr_ms or job.spec.ttr_ms
+
+    def _attempts_are_used_up(self, job: ModelJob) -> bool:
+        limits = (job.spec.max_attempts, self._options(job.spec.name).max_attempts)
+        return any(limit != 0 and job.attempts >= limit for limit in limits)
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
@@ -427,10 +537,15 @@ class Model:
         self._timers += 1
         job.attempts += 1
         job.state = "leased"
-        job.deadline_ms = self.now_ms + job.spec.ttr_ms
+        job.started_ms = self.now_ms
+        job.deadline_ms = self.now_ms + self._ttr_ms(job)
         job.timer = self._timers
         attempt = job.attempts if fenced else 0
-        return r.LeasedJob(job.job_id, job.spec.name, job.spec.ttr_ms, job.payload, job.meta, attempt)
+        bucket = self.buckets.get(job.spec.name)
+        if bucket is not None:
+            bucket.fill(self.now_ms)
+            bucket.tokens -= 1
+        return r.LeasedJob(job.job_id, job.spec.name, self._ttr_ms(job), job.payload, job.meta, attempt)
 
     def _finish(self, job: ModelJob, state: ModelState, result: bytes) -> None:
         job.state = state
@@ -476,10 +591,6 @@ def _recurring_info(each: ModelRecurring) -> r.RecurringInfo:
         last_ms=each.last_ms,
         last_id=each.id_at(each.last_ms) if each.last_ms else b"",
     )
-
-
-def _attempts_are_used_up(job: ModelJob) -> bool:
-    return job.spec.max_attempts != 0 and job.attempts >= job.spec.max_attempts
 
 
 def _outcome(job: ModelJob) -> r.JobResult:

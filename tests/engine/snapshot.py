@@ -4,6 +4,7 @@ from workq.engine.job import LEASED, SCHEDULED, STATE_NAMES, Job
 from workq.engine.recurring import Recurring
 from workq.engine.state import State
 from workq.engine.timers import Item, TimerWheel
+from workq.values import NO_OPTIONS
 
 
 def snapshot(state: State) -> dict[str, object]:
@@ -24,6 +25,7 @@ def snapshot(state: State) -> dict[str, object]:
         "recurrences": sorted([(each.position.next_ms, each.recurring_id.hex()) for each in timers(state.recurrences)]),
         "held": sorted([(job_id.hex(), held.recurring_id.hex()) for job_id, held in held_back(state).items()]),
         "documents": [sorted(area.items()) for area in state.documents],
+        "options": [(name, queue.options) for name, queue in queues if queue.options not in (None, NO_OPTIONS)],
     }
 
 
@@ -47,7 +49,8 @@ def _is_kept(job: Job) -> bool:
 
 
 def _fields(job: Job) -> dict[str, object]:
-    names = ("spec", "payload", "created_ms", "scheduled_ms", "seq", "attempts", "fails", "result", "meta", "progress")
+    names = ("spec", "payload", "created_ms", "scheduled_ms", "seq", "place", "attempts", "fails", "result", "meta")
+    names = (*names, "progress")
     fields = {name: getattr(job, name) for name in names}
     fields["state"] = STATE_NAMES[job.state]
     if job.state in (LEASED, SCHEDULED):

@@ -77,6 +77,24 @@ attempts = one_of(0, 0, 1, 1, 2, 3)
 delays = one_of(0, 1, 5, 20, 300)
 retries = st.none() | st.builds(RetryPolicy, delays, one_of(1_000, 1_500, 10_000), one_of(0, 7, 100_000))
 
+
+def _maybe(*values: int) -> st.SearchStrategy[int | None]:
+    """An option of a queue, mostly not given."""
+    return st.one_of(st.none(), st.none(), one_of(0, *values))
+
+
+configurations = st.builds(
+    c.ConfigureQueue,
+    names,
+    _maybe(1, 2, 3),
+    _maybe(1, 2),
+    _maybe(1, 50_000, 1_000_000, 3_000_003),
+    _maybe(1, 2),
+    _maybe(1, 20, 5_000),
+    _maybe(1, 2),
+    st.sampled_from([None, None, False, True]),
+)
+
 background = st.builds(JobSpec, names, ttrs, ttls, priorities, one_of(0, 0, 1, 2), one_of(0, 1, 2, 3), retries)
 
 
@@ -99,9 +117,32 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(c.Delete, ids),
     st.builds(c.Recur, ids, background, rules, st.booleans(), payloads, metas),
     st.builds(OfOccurrence, st.sampled_from([c.Complete, c.Complete, c.Fail, c.Delete, c.Result]), st.integers(0, 3)),
+    configurations,
+    st.builds(c.PauseQueue, names),
+    st.builds(c.ResumeQueue, names),
     st.builds(c.PutDocument, names, payloads),
     st.builds(Sleep, one_of(0, 1, 2, 5, 20, 300, 70_000)),
     st.builds(Stall, one_of(1, 5, 20, 300, 70_000, 10**9)),
+    st.builds(HangUp, st.integers(0, 3)),
+)
+# Much about few jobs and their queues' options: what the many kinds of `steps` hardly ever do together.
+busy_names = st.sampled_from([b"a", b"a", b"b"])
+busy_specs = st.builds(JobSpec, busy_names, one_of(5, 300), st.just(10**9), priorities, one_of(0, 2), one_of(0, 3))
+option_steps: st.SearchStrategy[Step] = st.one_of(
+    st.builds(c.Add, ids, busy_specs, payloads),
+    st.builds(c.Add, ids, busy_specs, payloads),
+    st.builds(c.Schedule, ids, busy_specs, run_at, payloads),
+    st.builds(c.Lease, st.lists(busy_names, min_size=1, max_size=2).map(tuple), one_of(300, 70_000)),
+    st.builds(c.Lease, st.lists(busy_names, min_size=1, max_size=2).map(tuple), one_of(300, 70_000)),
+    st.builds(c.Complete, ids, payloads),
+    st.builds(c.Fail, ids, payloads),
+    st.builds(c.Delete, ids),
+    configurations,
+    configurations,
+    st.builds(c.PauseQueue, busy_names),
+    st.builds(c.ResumeQueue, busy_names),
+    st.builds(Sleep, one_of(1, 5, 20, 300)),
+    st.builds(Stall, one_of(5, 300, 70_000)),
     st.builds(HangUp, st.integers(0, 3)),
 )
 looks: st.SearchStrategy[Step] = st.one_of(

@@ -10,7 +10,7 @@ from tests.engine.life import Life
 from tests.engine.model import Model
 from tests.engine.replay import replayed
 from tests.engine.snapshot import snapshot
-from tests.engine.steps import IDS, NAMES, Step, histories, looks, starts, steps
+from tests.engine.steps import IDS, NAMES, Step, histories, looks, option_steps, starts, steps
 from workq import commands as c
 from workq.engine import NEVER_MS, Engine
 from workq.replies import Reply
@@ -34,6 +34,8 @@ class Twins(Life):
         assert answer == expected
         if expected is not None:
             self.model.replies[self.clients] = expected
+        if self.engine.next_ms() <= self.now_ms:
+            self.tick(self.now_ms)
         return answer
 
     def hang_up(self, client: int) -> None:
@@ -74,6 +76,15 @@ class Twins(Life):
 @given(histories(st.one_of(steps, steps, steps, looks)), starts, st.integers(0, 3))
 def test_the_engine_follows_the_model(history: list[Step], now_ms: int, seed: int) -> None:
     twins = Twins(now_ms, seed)
+    for step in history:
+        twins.live(step)
+    twins.compare_inspection()
+
+
+@settings(max_examples=200)
+@given(histories(option_steps), starts)
+def test_the_engine_follows_the_model_in_the_options_of_queues(history: list[Step], now_ms: int) -> None:
+    twins = Twins(now_ms, 0)
     for step in history:
         twins.live(step)
     twins.compare_inspection()

@@ -28,6 +28,7 @@ def snapshot(state: State) -> Snapshot:
             (
                 job.job_id,
                 job.seq,
+                job.place,
                 repr(job.spec),
                 job.payload,
                 job.created_ms,
@@ -77,7 +78,7 @@ class Story:
         spec = JobSpec(
             name, random.choice((20, 100)), random.choice((50, 1000, 10**6)), random.choice((0, 5)), 2, 2, retry
         )
-        kind = random.randrange(15)
+        kind = random.randrange(17)
         if kind < 3:
             return c.Add(job_id, spec, data, random.choice((b"", b"", b"{}")), random.choice((0, 0, 0, 30)))
         if kind == 3:
@@ -100,6 +101,12 @@ class Story:
         if kind == 13:
             rule = random.choice(RULES)
             return c.Recur(job_id, spec, rule, random.random() < 0.5, data, random.choice((b"", b"{}")))
+        if kind == 14:
+            limits = [random.choice((None, None, 0, 1, 2)) for _ in range(3)]
+            lasting = random.choice((None, 0, 10, 200))
+            return c.ConfigureQueue(name, 9, *limits, lasting, random.choice((None, 0, 1)), random.random() < 0.5)
+        if kind == 15:
+            return random.choice((c.PauseQueue, c.ResumeQueue, c.ResumeQueue))(name)
         return c.PutDocument(name[:4], random.choice((b"", data)))
 
     def step(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.log.states import START_MS, Story
 from workq import commands as c
-from workq.commands import Lease, Recur
+from workq.commands import ConfigureQueue, Lease, PauseQueue, Recur
 from workq.engine import Engine
 from workq.engine.documents import DOORS
 from workq.engine.events import (
@@ -29,6 +29,7 @@ from workq.engine.events import (
     Progressed,
     Released,
     Returned,
+    SentToBack,
     Touched,
 )
 from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Extra, Job
@@ -61,6 +62,7 @@ from workq.values import (
     MAX_PROGRESS,
     META_SIZE,
     MIB,
+    NAME_LENGTH,
     PRIORITY,
     RETRY_BACKOFF,
     TTL,
@@ -96,6 +98,7 @@ def lived(draw: st.DrawFn) -> Job:
     """A job in the midst of its life."""
     job = draw(jobs)
     job.state = draw(st.sampled_from((SCHEDULED, READY, LEASED, COMPLETED, FAILED)))
+    job.place = draw(st.integers(0, 2**63))
     job.attempts = draw(st.integers(0, 2**32 - 1))
     job.fails = draw(st.integers(0, 2**32 - 1))
     job.deadline_ms = draw(times)
@@ -113,6 +116,7 @@ events = st.one_of(
     st.builds(Failed, ids, blobs, times),
     st.builds(Progressed, ids, blobs),
     *[st.builds(event, ids, times) for event in (Exhausted, FailedOnce, Touched, Released)],
+    st.builds(SentToBack, ids, st.integers(0, 2**63)),
     st.builds(Counters, st.integers(0, 2**63), st.integers(0, 2**63)),
     st.builds(DocumentPut, st.just(DOORS), st.binary(min_size=1, max_size=1024), blobs),
     *[st.builds(event, ids) for event in (Due, Returned, Deleted, Expired)],
@@ -121,7 +125,7 @@ events = st.one_of(
 
 JOB_FIELDS = (
     *("job_id", "spec", "payload", "created_ms", "scheduled_ms", "seq"),
-    *("state", "attempts", "fails", "deadline_ms", "result"),
+    *("place", "state", "attempts", "fails", "deadline_ms", "result"),
 )
 
 
@@ -248,6 +252,16 @@ def test_a_lease_of_many_appends_no_more_than_is_taken_for_it() -> None:
     engine.execute(command, START_MS, lambda reply: None)
     assert len(engine.events) == 1000
     assert len(encode(engine.events)) <= command.log_bytes()
+
+
+def test_the_longest_options_of_a_queue_fit_into_the_bound_of_a_command() -> None:
+    engine = Engine(START_MS)
+    most = 2**32 - 1
+    configure = ConfigureQueue(b"x" * NAME_LENGTH, most, most, most, most, TTR.highest, most, True)
+    for command in (configure, PauseQueue(b"x" * NAME_LENGTH)):
+        engine.events.clear()
+        engine.execute(command, START_MS, lambda reply: None)
+        assert 400 < len(encode(engine.events)) <= COMMAND_BYTES
 
 
 def test_commands_and_time_append_no_more_than_is_taken_for_them() -> None:

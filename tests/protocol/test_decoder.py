@@ -133,6 +133,15 @@ FORMS: list[tuple[bytes, c.Command]] = [
     (b"progress %b 2 -touch=1 -attempt=7\r\n\r\n\r\n" % ID, c.Progress(JOB_ID, b"\r\n", 7, True)),
     (b"ping\r\n", c.Ping()),
     (b"quit\r\n", c.Quit()),
+    (b"queue ping\r\n", c.ConfigureQueue(b"ping")),
+    (b"queue -lease-rate=5 ping  -max-len=007\n", c.ConfigureQueue(b"ping", max_len=7, lease_rate=5)),
+    (
+        b"queue ping -max-len=0 -max-leased=1 -lease-rate=2 -lease-burst=3 -ttr=4 -max-attempts=5 -returned=back\n",
+        c.ConfigureQueue(b"ping", 0, 1, 2, 3, 4, 5, True),
+    ),
+    (b"queue ping -returned=front\n", c.ConfigureQueue(b"ping", to_back=False)),
+    (b"pause ping\r\n", c.PauseQueue(b"ping")),
+    (b"resume ping\r\n", c.ResumeQueue(b"ping")),
     (b"inspect server\r\n", c.InspectServer()),
     (b"inspect queue ping\r\n", c.InspectQueue(b"ping")),
     (b"inspect queues 2 10\r\n", c.InspectQueues(2, 10)),
@@ -316,6 +325,22 @@ VALUES: dict[str, tuple[list[bytes], list[bytes]]] = {
     "Invalid count": (
         [b"lease ping 0 -count=%b\n" % count for count in (b"1", b"1000", b"010")],
         [b"lease ping 0 -count=%b\n" % bad for bad in (b"0", b"1001", b"-1", b"+1", *NOT_NUMBERS)],
+    ),
+    **{
+        f"Invalid {what}": (
+            [b"queue a -%b=%b\n" % (flag, value) for value in [b"0", b"%d" % highest, b"007"]],
+            [b"queue a -%b=%b\n" % (flag, value) for value in [b"%d" % (highest + 1), b"-1", b"+1", *NOT_NUMBERS]],
+        )
+        for what, flag, highest in [
+            ("Max Len", b"max-len", 2**32 - 1),
+            ("Max Leased", b"max-leased", 2**32 - 1),
+            ("Lease Rate", b"lease-rate", 2**32 - 1),
+            ("Lease Burst", b"lease-burst", 2**32 - 1),
+        ]
+    },
+    "Invalid Returned": (
+        [b"queue a -returned=front\n", b"queue a -returned=back\n"],
+        [b"queue a -returned=Front\n", b"queue a -returned=0\n", b"queue a -returned=front,back\n"],
     ),
     "Invalid cursor offset": (
         [b"inspect queues 0 1\n", b"inspect queues 4294967295 1\n", b"inspect jobs a 4294967295 1\n"],

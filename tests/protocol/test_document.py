@@ -32,6 +32,10 @@ RANGES = {
     "delay": values.DELAY,
     "attempt": values.ATTEMPT,
     "count": values.BULK_COUNT,
+    "max-len": values.MAX_LEN,
+    "max-leased": values.MAX_LEASED,
+    "lease-rate": values.LEASE_RATE,
+    "lease-burst": values.LEASE_BURST,
     "cursor-offset": values.CURSOR,
     "limit": values.LIMIT,
 }
@@ -44,6 +48,7 @@ OLD: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("lease", "complete", "fail", "result", "delete"), ()),
     **{f"inspect {what}": () for what in ("server", "queue", "queues", "job", "jobs", "scheduled-jobs")},
 }
+QUEUE_RANGES = RANGES | {"ttr": values.QUEUE_TTR}  # of the options of a queue, where 0 takes one away
 
 each_command = pytest.mark.parametrize("command", COMMANDS)
 
@@ -104,7 +109,7 @@ def test_the_documented_usage_is_that_of_the_server(command: str) -> None:
 
 
 def test_the_documented_ranges_are_those_of_the_server() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (-?\d+) \| (\d+) \| (\w*) ?\|", SECTIONS["Values"], re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z-]+)` \| (-?\d+) \| (\d+) \| ([\w ]*?) ?\|", SECTIONS["Values"], re.MULTILINE)
     documented = {name: (int(lowest), int(highest), unit) for name, lowest, highest, unit in rows}
     assert documented == {name: (limits.lowest, limits.highest, limits.unit) for name, limits in RANGES.items()}
 
@@ -112,11 +117,12 @@ def test_the_documented_ranges_are_those_of_the_server() -> None:
 @each_command
 def test_every_argument_of_a_command_is_explained_with_its_range(command: str) -> None:
     bullets = re.findall(r"^- ((?:`<[a-z-]+>`(?:, )?)+)((?:-?\d+ to \d+.*?)?):", COMMANDS[command], re.MULTILINE)
+    ranges = QUEUE_RANGES if command == "queue" else RANGES
     explained = [(name, limits) for names, limits in bullets for name in _placeholders(names)]
     assert explained == [
         (
             name,
-            f"{RANGES[name].lowest} to {RANGES[name].highest} {RANGES[name].unit}".rstrip() if name in RANGES else "",
+            f"{ranges[name].lowest} to {ranges[name].highest} {ranges[name].unit}".rstrip() if name in ranges else "",
         )
         for name in _placeholders(_usage_block(command))
     ]
@@ -137,7 +143,7 @@ def test_what_is_new_is_marked(command: str) -> None:
 
 @each_command
 def test_the_documented_errors_of_a_command_are_those_of_its_arguments(command: str) -> None:
-    errors = {"id": "Invalid ID", "name": "Invalid Name", "time": "Invalid Time"}
+    errors = {"id": "Invalid ID", "name": "Invalid Name", "time": "Invalid Time", "returned": "Invalid Returned"}
     errors |= {"rule": "Invalid rule", "overlap": "Invalid overlap"}
     errors |= {name: f"Invalid {limits.what}" for name, limits in RANGES.items()}
     if command == "complete":

@@ -11,7 +11,7 @@ from typing import Final
 
 from workq import commands as c
 from workq.engine import inspect
-from workq.engine.documents import DOORS, RECURRED, RECURRING
+from workq.engine.documents import DOORS, QUEUES, RECURRED, RECURRING, pack_options
 from workq.engine.events import (
     Added,
     Carried,
@@ -30,9 +30,10 @@ from workq.engine.events import (
     Progressed,
     Released,
     Returned,
+    SentToBack,
     Touched,
 )
-from workq.engine.job import COMPLETED, LEASED, READY, SCHEDULED, Job
+from workq.engine.job import COMPLETED, LEASED, NEVER_MS, SCHEDULED, Job
 from workq.engine.queue import Queue
 from workq.engine.recurring import Position, Recurring, define
 from workq.engine.state import State
@@ -46,6 +47,7 @@ from workq.replies import (
     NOT_FOUND,
     NOT_LEASED,
     OK,
+    QUEUE_FULL,
     TIMED_OUT,
     Documents,
     JobResult,
@@ -54,7 +56,7 @@ from workq.replies import (
     Refused,
     Reply,
 )
-from workq.values import BULK_BYTES, MIB, JobSpec, shown
+from workq.values import BULK_BYTES, MIB, NO_OPTIONS, JobSpec, QueueOptions, shown
 
 # Deadlines worked off in one go; what is left is due at once, after others had their turn.
 TICK_STEPS: Final = 1000
@@ -71,6 +73,10 @@ def _wait_ends_ms(waiter: Waiter) -> int:
     return waiter.deadline_ms
 
 
+def _wake_ms(queue: Queue) -> int:
+    return queue.wake_ms
+
+
 class Engine:
     """The state machine behind every door.
 
@@ -82,7 +88,7 @@ class Engine:
     recurs.
     """
 
-    __slots__ = ("state", "events", "held", "recurring_held", "_waits", "_watchers", "_random")
+    __slots__ = ("state", "events", "held", "recurring_held", "_waits", "_wakes", "_watchers", "_random")
 
     def __init__(self, now_ms: int, seed: int = 0) -> None:
         self.state = State(now_ms)
@@ -90,6 +96,7 @@ class Engine:
         self.held = False
         self.recurring_held = False
         self._waits: TimerWheel[Waiter] = TimerWheel(_wait_ends_ms, now_ms)
+        self._wakes: TimerWheel[Queue] = TimerWheel(_wake_ms, now_ms)
         self._watchers = Watchers()
         self._random = Random(seed)
 
@@ -125,9 +132,15 @@ class Engine:
         if isinstance(command, c.Release):
             return self._release(command, now_ms)
         if isinstance(command, c.Delete):
-            return self._delete(command)
+            return self._delete(command, now_ms)
         if isinstance(command, c.Recur):
             return self._recur(command, now_ms)
+        if isinstance(command, c.ConfigureQueue):
+            return self._configure(command, now_ms)
+        if isinstance(command, c.PauseQueue):
+            return self._pause(command.name, True, now_ms)
+        if isinstance(command, c.ResumeQueue):
+            return self._pause(command.name, False, now_ms)
         if isinstance(command, c.PutDocument):
             return self._put_document(command)
         if isinstance(command, c.GetDocument):
@@ -178,6 +191,8 @@ class Engine:
         next_ms = state.expiries.next_ms
         if state.deadlines.next_ms < next_ms:
             next_ms = state.deadlines.next_ms
+        if self._wakes.next_ms < next_ms:
+            next_ms = self._wakes.next_ms
         if not self.recurring_held:
             if state.freed:
                 return 0
@@ -188,7 +203,12 @@ class Engine:
         return next_ms
 
     def carry(self, job: Job) -> None:
-        """Have the log write `job` anew, whole, so that it can drop what it wrote about it before."""
+        """Have the log write `job` anew, whole, so that it can drop what it wrote about it before.
+
+        The deadline of a lease goes with the options of its queue, so these are written with it.
+        """
+        if job.state == LEASED and job.spec.name in self.state.documents[QUEUES]:
+            self.carry_document(QUEUES, job.spec.name)
         self.events.append(Carried(job.copy()))
 
     def carry_document(self, area: int, key: bytes) -> None:
@@ -204,6 +224,8 @@ class Engine:
     def _add(self, command: c.Add, now_ms: int) -> Reply:
         if self._is_taken(command.job_id):
             return DUPLICATE_JOB
+        if self._is_full(command.spec):
+            return QUEUE_FULL
         run_at_ms = now_ms + command.delay_ms if command.delay_ms else 0
         job = self._create(command.job_id, command.spec, command.payload, now_ms, run_at_ms, command.meta)
         if job.queue.leasers:
@@ -215,6 +237,8 @@ class Engine:
             return Refused("Invalid Time: time and TTL together are in the past")
         if self._is_taken(command.job_id):
             return DUPLICATE_JOB
+        if self._is_full(command.spec):
+            return QUEUE_FULL
         job = self._create(command.job_id, command.spec, command.payload, now_ms, command.run_at_ms, command.meta)
         self._offer(job.queue, now_ms)
         return OK
@@ -232,6 +256,8 @@ class Engine:
     def _run(self, command: c.Run, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         if self._is_taken(command.job_id):
             return DUPLICATE_JOB
+        if self._is_full(command.spec):
+            return QUEUE_FULL
         job = self._create(command.job_id, command.spec, command.payload, now_ms, 0)
         waiter = RunWaiter(on_reply, now_ms + command.wait_ms, job)
         self._watch(waiter)
@@ -246,7 +272,7 @@ class Engine:
         names = command.names
         if len(names) == 1:
             queue = self.state.queues.get(names[0]) or self.state.queue(names[0])
-            job = queue.first_ready()
+            job = self._next_job(queue, now_ms)
             if job is not None:
                 if command.count == 1:
                     return self._grant(job, now_ms, command.fenced)
@@ -254,7 +280,7 @@ class Engine:
             queues = [queue]
         else:
             queues = [self.state.queue(name) for name in dict.fromkeys(names)]
-            job = self._draw(queues)
+            job = self._draw(queues, now_ms)
             if job is not None:
                 return self._grant_several(job, queues, command.count, command.fenced, now_ms)
         if command.wait_ms == 0:
@@ -262,6 +288,8 @@ class Engine:
         waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues, command.fenced, command.count)
         for queue in queues:
             queue.leasers[waiter] = None
+            if queue.options is not None:
+                self._wake_later(queue, now_ms)
         self._waits.add(waiter, waiter.deadline_ms)
         return waiter
 
@@ -276,6 +304,8 @@ class Engine:
         self._commit(job, Completed(command.job_id, command.result, now_ms))
         if self._watchers.by_job or job.spec.foreground:
             self._announce(job)
+        if job.queue.options is not None:
+            self._offer(job.queue, now_ms)
         return OK
 
     def _fail(self, command: c.Fail, now_ms: int) -> Reply:
@@ -287,13 +317,13 @@ class Engine:
         if job.result is not None:
             return DUPLICATE_RESULT
         fails = job.fails + 1
-        if command.final or fails >= job.spec.max_fails or _attempts_are_used_up(job):
+        if command.final or fails >= job.spec.max_fails or job.queue.is_last_attempt(job):
             self._commit(job, Failed(command.job_id, command.result, now_ms))
             self._announce(job)
-            return OK
-        retry = job.spec.retry
-        wait_ms = retry.wait_ms(fails, job.job_id) if retry is not None and job.state != SCHEDULED else 0
-        self._commit(job, FailedOnce(command.job_id, now_ms + wait_ms if wait_ms else 0))
+        else:
+            retry = job.spec.retry
+            wait_ms = retry.wait_ms(fails, job.job_id) if retry is not None and job.state != SCHEDULED else 0
+            self._commit(job, FailedOnce(command.job_id, now_ms + wait_ms if wait_ms else 0))
         self._offer(job.queue, now_ms)
         return OK
 
@@ -334,10 +364,11 @@ class Engine:
         self._offer(job.queue, now_ms)
         return OK
 
-    def _delete(self, command: c.Delete) -> Reply:
+    def _delete(self, command: c.Delete, now_ms: int) -> Reply:
         job = self.state.jobs.get(command.job_id)
         if job is not None:
             self._remove(job)
+            self._offer(job.queue, now_ms)
         elif command.job_id in self.state.recurring:
             self._put(RECURRING, command.job_id, b"")
             self._put(RECURRED, command.job_id, b"")
@@ -372,6 +403,22 @@ class Engine:
         self._watch(waiter)
         return waiter
 
+    def _configure(self, command: c.ConfigureQueue, now_ms: int) -> Reply:
+        queue = self.state.queue(command.name)
+        return self._set_options(queue, command.changed(queue.options or NO_OPTIONS), now_ms)
+
+    def _pause(self, name: bytes, paused: bool, now_ms: int) -> Reply:
+        queue = self.state.queue(name)
+        return self._set_options(queue, (queue.options or NO_OPTIONS).with_paused(paused), now_ms)
+
+    def _set_options(self, queue: Queue, options: QueueOptions, now_ms: int) -> Reply:
+        if options != (queue.options or NO_OPTIONS):
+            if queue.bucket is not None:
+                queue.bucket.fill(now_ms)  # at the old rate
+            self._put(QUEUES, queue.name, pack_options(options))
+            self._wake_later(queue, now_ms)
+        return OK
+
     def _put_document(self, command: c.PutDocument) -> Reply:
         self._put(DOORS, command.key, command.value)
         return OK
@@ -387,6 +434,8 @@ class Engine:
     # -- what happens by itself ----------------------------------------------------------------------------------
 
     def _tick_jobs(self, now_ms: int, steps: int) -> None:
+        # Queues are offered when all is done to jobs: the best ones first, and to a bulk lease as many as there are.
+        woken: dict[Queue, None] = {}
         # Expiries go first, so that nobody is handed a job whose life is over.
         expiries = self.state.expiries
         while expiries.next_ms <= now_ms and steps > 0:
@@ -394,8 +443,8 @@ class Engine:
             expired = expiries.step(now_ms)
             if expired is not None:
                 self._expire(expired)
-        # Offered when all are ready: the best ones first, and to a bulk lease as many as there are.
-        woken: dict[Queue, None] = {}
+                if expired.queue.leasers:
+                    woken[expired.queue] = None
         deadlines = self.state.deadlines
         while deadlines.next_ms <= now_ms and steps > 0:
             steps -= 1
@@ -403,13 +452,20 @@ class Engine:
             if job is None:
                 continue
             if job.state == LEASED:
-                self._end_lease(job, Returned(job.job_id), now_ms)
+                self._end_lease(job, self._returned(job), now_ms)
             else:
                 self._commit(job, Due(job.job_id))
             if job.queue.leasers:
                 woken[job.queue] = None
         for queue in woken:
             self._offer(queue, now_ms)
+        wakes = self._wakes
+        while wakes.next_ms <= now_ms and steps > 0:
+            steps -= 1
+            paced = wakes.step(now_ms)
+            if paced is not None:
+                paced.wake_ms = NEVER_MS
+                self._offer(paced, now_ms)
 
     def _tick_recurring(self, now_ms: int, admit: Callable[[int], bool]) -> None:
         state = self.state
@@ -467,16 +523,23 @@ class Engine:
         self._commit(job, Expired(job.job_id))
         self._answer_watchers(job, NOT_FOUND)
 
-    def _end_lease(self, job: Job, returned: Returned | Released, now_ms: int) -> None:
+    def _end_lease(self, job: Job, returned: Returned | SentToBack | Released, now_ms: int) -> None:
         """The lease of `job` ended without a result: it is `returned`, unless this was its last attempt."""
         if job.spec.foreground and self._nobody_waits_for(job):
             self._answer_watchers(job, TIMED_OUT)
             self._remove(job)
-        elif _attempts_are_used_up(job):
+        elif job.queue.is_last_attempt(job):
             self._commit(job, Exhausted(job.job_id, now_ms))
             self._announce(job)
         else:
             self._commit(job, returned)
+
+    def _returned(self, job: Job) -> Returned | SentToBack:
+        """Where `job` goes when its TTR has ended."""
+        options = job.queue.options
+        if options is not None and options.to_back:
+            return SentToBack(job.job_id, self.state.next_seq)
+        return Returned(job.job_id)
 
     def _time_out(self, waiter: Waiter) -> None:
         if isinstance(waiter, RunWaiter):
@@ -506,6 +569,10 @@ class Engine:
         if not job.spec.foreground:
             self.events.append(event)
 
+    def _is_full(self, spec: JobSpec) -> bool:
+        queue = self.state.queues.get(spec.name)
+        return queue is not None and queue.is_full()
+
     def _create(
         self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int, meta: bytes = b""
     ) -> Job:
@@ -514,31 +581,56 @@ class Engine:
         return job
 
     def _offer(self, queue: Queue, now_ms: int) -> None:
-        """Jobs of `queue` may have become ready: of those who wait, the one who waits longest gets the best job."""
+        """`queue` may have jobs to hand out, or may hand out more: whoever waits longest gets the best job."""
+        if not queue.leasers:
+            return
         while queue.leasers:
-            best = queue.first_ready()
+            best = queue.next_job(now_ms)
             if best is None:
-                return
+                break
             waiter = next(iter(queue.leasers))
             self._end_wait(waiter)
-            waiter.on_reply(self._grant_several(best, [queue], waiter.count, waiter.fenced, now_ms))
+            waiter.on_reply(self._grant_several(best, [queue], waiter.count, waiter.fenced, now_ms, True))
+        if queue.options is not None:
+            self._wake_later(queue, now_ms)
 
-    def _draw(self, queues: list[Queue]) -> Job | None:
-        """The job to lease next from one of `queues`."""
-        ready = [queue for queue in queues if queue.counts[READY]]
-        if not ready:
+    def _wake_later(self, queue: Queue, now_ms: int) -> None:
+        """Have `tick` offer the next job of `queue` when its options allow it, if somebody waits: now, or later."""
+        wake_ms = queue.next_lease_ms(now_ms) if queue.leasers else NEVER_MS
+        if wake_ms != queue.wake_ms:
+            if queue.wake_ms != NEVER_MS:
+                self._wakes.remove(queue, queue.wake_ms)
+            queue.wake_ms = wake_ms
+            if wake_ms != NEVER_MS:
+                self._wakes.add(queue, wake_ms)
+
+    def _next_job(self, queue: Queue, now_ms: int) -> Job | None:
+        """The job that somebody who comes now may have. Where others wait for options, he stands behind them."""
+        if queue.leasers:
             return None
-        return (ready[0] if len(ready) == 1 else self._random.choice(ready)).first_ready()
+        return queue.next_job(now_ms)
 
-    def _grant_several(self, job: Job, queues: list[Queue], count: int, fenced: bool, now_ms: int) -> Reply:
-        """Hand out `job` and, for a `count` above 1, what else is ready in `queues`."""
+    def _draw(self, queues: list[Queue], now_ms: int) -> Job | None:
+        """The job to lease next from one of `queues`, for somebody who comes now."""
+        jobs = [job for queue in queues if (job := self._next_job(queue, now_ms)) is not None]
+        if not jobs:
+            return None
+        return jobs[0] if len(jobs) == 1 else self._random.choice(jobs)
+
+    def _grant_several(
+        self, job: Job, queues: list[Queue], count: int, fenced: bool, now_ms: int, has_waited: bool = False
+    ) -> Reply:
+        """Hand out `job` and, for a `count` above 1, what else may be had from `queues`.
+
+        has_waited  whether it is for the one who waited longest, who stands behind nobody; for one queue
+        """
         leased = self._grant(job, now_ms, fenced)
         if count == 1:
             return leased
         jobs = [leased]
         size = len(job.payload)
         while len(jobs) < count:
-            following = self._draw(queues)
+            following = queues[0].next_job(now_ms) if has_waited else self._draw(queues, now_ms)
             if following is None:
                 break
             size += len(following.payload)
@@ -550,8 +642,11 @@ class Engine:
     def _grant(self, job: Job, now_ms: int, fenced: bool) -> LeasedJob:
         self._commit(job, Leased(job.job_id, now_ms))
         spec = job.spec
+        queue = job.queue
+        if queue.bucket is not None:
+            queue.bucket.take(now_ms)
         attempt = job.attempts if fenced else 0
-        return LeasedJob(job.job_id, spec.name, spec.ttr_ms, job.payload, job.meta, attempt)
+        return LeasedJob(job.job_id, spec.name, queue.ttr_ms(spec), job.payload, job.meta, attempt)
 
     def _remove(self, job: Job) -> None:
         self._commit(job, Deleted(job.job_id))
@@ -570,6 +665,9 @@ class Engine:
         if isinstance(waiter, LeaseWaiter):
             for queue in waiter.queues:
                 del queue.leasers[waiter]
+                if queue.wake_ms != NEVER_MS and not queue.leasers:
+                    self._wakes.remove(queue, queue.wake_ms)
+                    queue.wake_ms = NEVER_MS
         elif isinstance(waiter, Watcher):
             self._watchers.remove(waiter)
 
@@ -604,10 +702,6 @@ def _holds(job: Job, attempt: int) -> bool:
 def _too_late(job: Job, attempt: int) -> Refused:
     """What to tell a worker that would finish `job` and does not hold it; it may be repeating itself."""
     return DUPLICATE_RESULT if job.result is not None and job.attempts == attempt else LEASE_EXPIRED
-
-
-def _attempts_are_used_up(job: Job) -> bool:
-    return job.spec.max_attempts != 0 and job.attempts >= job.spec.max_attempts
 
 
 def _outcome(job: Job) -> JobResult:

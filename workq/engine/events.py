@@ -77,7 +77,7 @@ class Leased(JobEvent):
 
     def happen(self, state: State, job: Job) -> None:
         job.attempts += 1
-        state.move(job, LEASED, self.at_ms + job.spec.ttr_ms)
+        state.move(job, LEASED, self.at_ms + job.queue.ttr_ms(job.spec))
 
 
 class Returned(JobEvent):
@@ -86,6 +86,22 @@ class Returned(JobEvent):
     __slots__ = ()
 
     def happen(self, state: State, job: Job) -> None:
+        state.move(job, READY)
+
+
+class SentToBack(JobEvent):
+    """The TTR of a lease ended and the job went behind the others that were created or scheduled alike."""
+
+    __match_args__ = ("job_id", "place")
+    __slots__ = ("place",)
+
+    def __init__(self, job_id: bytes, place: int) -> None:
+        self.job_id = job_id
+        self.place = place
+
+    def happen(self, state: State, job: Job) -> None:
+        job.place = self.place
+        state.next_seq = max(state.next_seq, self.place + 1)
         state.move(job, READY)
 
 
@@ -135,7 +151,7 @@ class Touched(JobEvent):
         self.at_ms = at_ms
 
     def happen(self, state: State, job: Job) -> None:
-        state.extend(job, self.at_ms + job.spec.ttr_ms)
+        state.extend(job, self.at_ms + job.queue.ttr_ms(job.spec))
 
 
 class Progressed(JobEvent):
@@ -270,7 +286,9 @@ class DocumentPut(Event):
 
 def restated(state: State) -> list[Event]:
     """Events that say all that `state` is apart from its counters, so that a log can begin with them."""
-    events: list[Event] = [Carried(job) for job in state.jobs.values() if not job.spec.foreground]
+    events: list[Event] = []
+    # Options go first: deadlines of leases are counted with them.
     for area, documents in enumerate(state.documents):
         events += [DocumentPut(area, key, value) for key, value in documents.items()]
+    events += [Carried(job) for job in state.jobs.values() if not job.spec.foreground]
     return events

@@ -60,7 +60,9 @@ class Job:
     seq           order of creation, unique
     created_ms    Unix time of creation
     scheduled_ms  the time it was scheduled for, 0 when it was added without one
+    place         its place among those that were created or scheduled alike: `seq`, or later if it was sent to the back
     queue         the queue it is in, from the moment it is inserted into the state
+    before, after its neighbours in the `JobList` of its queue and state
     deadline_ms   LEASED: end of the TTR; SCHEDULED: when it becomes ready; otherwise without meaning
     result        what `complete` or the final `fail` said; None before that
     extra         None for most jobs
@@ -73,6 +75,7 @@ class Job:
         "created_ms",
         "scheduled_ms",
         "seq",
+        "place",
         "state",
         "attempts",
         "fails",
@@ -80,6 +83,8 @@ class Job:
         "result",
         "queue",
         "extra",
+        "before",
+        "after",
     )
 
     def __init__(
@@ -98,6 +103,7 @@ class Job:
         self.created_ms = created_ms
         self.scheduled_ms = scheduled_ms
         self.seq = seq
+        self.place = seq
         self.state = GONE
         self.attempts = 0
         self.fails = 0
@@ -105,6 +111,8 @@ class Job:
         self.result: bytes | None = None
         self.queue: Queue
         self.extra: Extra | None = Extra(meta) if meta else None
+        self.before: Job | None = None
+        self.after: Job | None = None
 
     @property
     def meta(self) -> bytes:
@@ -119,6 +127,7 @@ class Job:
     def copy(self) -> "Job":
         """The job as it is now, for the log; what happens to either does not change the other."""
         copy = Job(self.job_id, self.spec, self.payload, self.created_ms, self.scheduled_ms, self.seq)
+        copy.place = self.place
         copy.state = self.state
         copy.attempts = self.attempts
         copy.fails = self.fails

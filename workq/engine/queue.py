@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sortedcontainers import SortedDict
 
-from workq.engine.job import NEVER_MS, READY, STATE_NAMES, Job
+from workq.engine.bucket import TokenBucket
+from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, Job
+from workq.values import JobSpec, QueueOptions
 
 if TYPE_CHECKING:
     from workq.engine.waiters import LeaseWaiter
@@ -20,12 +22,23 @@ _SIFTED_AT_ONCE: Final = 8
 # Stands for the time of a job that never was scheduled: before all times, and there are some before 1970.
 _UNSCHEDULED: Final = -NEVER_MS
 
-# A job in a heap: its time, its `seq`, and what tells it from an older copy of itself (see `Carried`).
+# A job in a heap: its time, its `place`, and what tells it from an older copy of itself (see `Carried`).
 _Entry: TypeAlias = tuple[int, int, int, Job]
 
 
 def _entry(job: Job) -> _Entry:
-    return job.scheduled_ms or _UNSCHEDULED, job.seq, id(job), job
+    return job.scheduled_ms or _UNSCHEDULED, job.place, id(job), job
+
+
+def _is_fresh(job: Job) -> bool:
+    """Whether an entry of `Level.fresh` counts."""
+    return job.state == READY and job.place == job.seq
+
+
+def _counts(entry: _Entry) -> bool:
+    """Whether an entry of a heap stands for a job that is ready, and at its place."""
+    job = entry[3]
+    return job.state == READY and job.place == entry[1]
 
 
 class Level:
@@ -34,10 +47,11 @@ class Level:
     Order: jobs that were never scheduled by creation, then scheduled ones by their time. New jobs arrive in that order
     and wait in `fresh`; a job that comes back, or whose scheduled time came, finds its place in the heap `placed`.
 
-    A job's place never changes, so entries need not be removed when their job is: an entry counts while its job is
-    ready, and a job that becomes ready again stands where it should, once or twice. When there are many dead ones among
-    the fresh, a few entries are looked at with each job that goes: those that are alive move to `sifted`, which stands
-    before `fresh` until all are through.
+    A job's place hardly ever changes, so entries need not be removed when their job is: an entry counts while its job
+    is ready, and a job that becomes ready again stands where it should, once or twice. When there are many dead ones
+    among the fresh, a few entries are looked at with each job that goes: those that are alive move to `sifted`, which
+    stands before `fresh` until all are through.
+    A job that was sent to the back is known by its `place`; of it only entries of the heap count, those at that place.
     """
 
     __slots__ = ("live", "sifted", "fresh", "placed")
@@ -51,22 +65,22 @@ class Level:
     def push(self, job: Job) -> None:
         self.live += 1
         fresh = self.fresh
-        if job.scheduled_ms == 0 and (not fresh or fresh[-1].seq < job.seq):
+        if job.scheduled_ms == 0 and (not fresh or fresh[-1].seq < job.seq) and job.place == job.seq:
             fresh.append(job)
         else:
             heapq.heappush(self.placed, _entry(job))
 
     def first(self) -> Job:
         """The job to lease next. There must be one (`live`)."""
-        while self.sifted and self.sifted[0].state != READY:
+        while self.sifted and not _is_fresh(self.sifted[0]):
             self.sifted.popleft()
         fresh = self.sifted or self.fresh
-        while fresh and fresh[0].state != READY:
+        while fresh and not _is_fresh(fresh[0]):
             fresh.popleft()
         placed = self.placed
         if not placed:
             return fresh[0]
-        while placed and placed[0][3].state != READY:
+        while placed and not _counts(placed[0]):
             heapq.heappop(placed)
         if not fresh or (placed and placed[0][0] == _UNSCHEDULED and placed[0][1] < fresh[0].seq):
             return placed[0][3]
@@ -92,13 +106,13 @@ class Level:
         fresh = self.fresh
         for _ in range(min(_SIFTED_AT_ONCE, len(fresh))):
             job = fresh.popleft()
-            if job.state == READY and job is not gone:
+            if _is_fresh(job) and job is not gone:
                 self.sifted.append(job)
         if not fresh:
             self.sifted, self.fresh = fresh, self.sifted
 
     def _tidy_placed(self, gone: Job) -> None:
-        entries = {entry[1]: entry for entry in self.placed if entry[3].state == READY and entry[3] is not gone}
+        entries = {entry[1]: entry for entry in self.placed if _counts(entry) and entry[3] is not gone}
         self.placed = sorted(entries.values())
 
     def page(self, cursor: int, limit: int) -> list[Job]:
@@ -109,7 +123,7 @@ class Level:
             return [self.fresh[at] for at in range(cursor, min(cursor + limit, self.live))]
         page: list[Job] = []
         for job in chain(self.sifted, self.fresh):
-            if job.state == READY:
+            if _is_fresh(job):
                 if cursor > 0:
                     cursor -= 1
                 else:
@@ -120,33 +134,103 @@ class Level:
 
     def _fresh_entries(self) -> Iterator[_Entry]:
         for job in chain(self.sifted, self.fresh):
-            if job.state == READY:
+            if _is_fresh(job):
                 yield _entry(job)
 
     def __iter__(self) -> Iterator[Job]:
         """The ready jobs in order, each once."""
         fresh = self._fresh_entries()  # not an expression, which mypyc makes a list
-        placed = sorted([entry for entry in self.placed if entry[3].state == READY])
-        last_seq = -1
-        for _, seq, _, job in heapq.merge(fresh, placed):
-            if seq != last_seq:
+        placed = sorted([entry for entry in self.placed if _counts(entry)])
+        last_place = -1
+        for _, place, _, job in heapq.merge(fresh, placed):
+            if place != last_place:
                 yield job
-            last_seq = seq
+            last_place = place
+
+    def _fresh_ready(self) -> Iterator[Job]:
+        for job in self.fresh:
+            if job.state == READY and job.place == job.seq:
+                yield job
+
+
+class JobList:
+    """Jobs in the order in which they came, linked by their `before` and `after`. A job is in one list at most.
+
+    It takes no room of its own, and never grows in jumps as a dict does.
+    """
+
+    __slots__ = ("first", "last")
+
+    def __init__(self) -> None:
+        self.first: Job | None = None
+        self.last: Job | None = None
+
+    def add(self, job: Job) -> None:
+        """Put `job` at the end."""
+        last = self.last
+        if last is None:
+            self.first = job
+        else:
+            last.after = job
+            job.before = last
+        self.last = job
+
+    def remove(self, job: Job) -> None:
+        """Take out `job`, which must be in it."""
+        before = job.before
+        after = job.after
+        if before is None:
+            self.first = after
+        else:
+            before.after = after
+        if after is None:
+            self.last = before
+        else:
+            after.before = before
+        job.before = None
+        job.after = None
+
+    def __iter__(self) -> Iterator[Job]:
+        """Its jobs, the first first. The one given last may be removed meanwhile."""
+        job = self.first
+        while job is not None:
+            after = job.after
+            yield job
+            job = after
 
 
 class Queue:
     """The jobs of one name.
 
     counts   jobs by state, indexed by the state's number
+    lists    the jobs themselves by state, in the order in which they came into it
     leasers  who waits for a job of this queue, longest first
+    options  what was chosen for it, None if nothing ever was
+    bucket   paces its leases, if they are paced
+    wake_ms  when the engine looks again whether it may hand out a job, `NEVER_MS` for never: see `next_lease_ms`
     """
 
-    __slots__ = ("name", "counts", "leasers", "_scheduled", "_levels", "_priorities")
+    __slots__ = (
+        "name",
+        "counts",
+        "lists",
+        "leasers",
+        "options",
+        "bucket",
+        "wake_ms",
+        "_scheduled",
+        "_levels",
+        "_priorities",
+    )
 
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.counts = [0] * len(STATE_NAMES)
+        self.lists = [JobList() for _ in range(GONE)]
         self.leasers: OrderedDict[LeaseWaiter, None] = OrderedDict()
+        self.options: QueueOptions | None = None
+        self.bucket: TokenBucket | None = None
+        self.wake_ms = NEVER_MS
         self._scheduled: SortedDict[tuple[int, int, int], Job] | None = None  # most queues never need it
         self._levels: dict[int, Level] = {}
         self._priorities: list[int] = []  # a heap of the negated keys of _levels
@@ -168,8 +252,61 @@ class Queue:
             self._levels = {priority: level for priority, level in self._levels.items() if level.live}
             self._priorities = sorted([-priority for priority in self._levels])
 
+    # -- options -------------------------------------------------------------------------------------------------
+
+    def set_options(self, options: QueueOptions) -> None:
+        """Let `options` hold from now on. Leases in progress are the business of `State`."""
+        self.options = options
+        rate = options.lease_rate
+        if rate == 0:
+            self.bucket = None
+        elif self.bucket is None:
+            self.bucket = TokenBucket(rate, options.lease_burst)
+        else:
+            self.bucket.change(rate, options.lease_burst)
+
+    def is_full(self) -> bool:
+        """Whether no more jobs may be added."""
+        options = self.options
+        return (
+            options is not None
+            and options.max_len > 0
+            and self.counts[READY] + self.counts[SCHEDULED] >= options.max_len
+        )
+
+    def ttr_ms(self, spec: JobSpec) -> int:
+        """How long a lease of a job with `spec` lasts."""
+        options = self.options
+        return spec.ttr_ms if options is None else options.ttr_ms or spec.ttr_ms
+
+    def is_last_attempt(self, job: Job) -> bool:
+        """Whether `job` has made as many attempts as it may."""
+        attempts = job.attempts
+        most = job.spec.max_attempts
+        options = self.options
+        return (most > 0 and attempts >= most) or (
+            options is not None and options.max_attempts > 0 and attempts >= options.max_attempts
+        )
+
+    def next_lease_ms(self, now_ms: int) -> int:
+        """When the next ready job may be leased, if nothing but time stands in the way; `NEVER_MS` if more does."""
+        if self.counts[READY] == 0:
+            return NEVER_MS
+        options = self.options
+        if options is None:
+            return now_ms
+        if options.paused or (options.max_leased > 0 and self.counts[LEASED] >= options.max_leased):
+            return NEVER_MS
+        return now_ms if self.bucket is None else self.bucket.ready_ms(now_ms)
+
+    def next_job(self, now_ms: int) -> Job | None:
+        """The job that may be leased now; None if there is none, or if the options say no."""
+        if self.options is not None and self.next_lease_ms(now_ms) > now_ms:
+            return None
+        return self.first_ready()
+
     def first_ready(self) -> Job | None:
-        """The job to lease next: highest priority, then the order of `Level`."""
+        """The ready job that goes first: highest priority, then the order of `Level`."""
         priorities = self._priorities
         while priorities:
             level = self._levels[-priorities[0]]

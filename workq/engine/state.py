@@ -4,12 +4,13 @@ from typing import Final
 
 from sortedcontainers import SortedDict, SortedList
 
-from workq.engine.documents import AREA_NAMES, RECURRED, RECURRING
+from workq.engine.documents import AREA_NAMES, QUEUES, RECURRED, RECURRING, unpack_options
 from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Extra, Job
 from workq.engine.queue import Queue
 from workq.engine.recurring import Recurring, next_ms, unpack_position
 from workq.engine.table import JobTable
 from workq.engine.timers import TimerWheel
+from workq.values import QueueOptions
 
 # TRANSITIONS as bits, for the hot path: bit t of _MAY_MOVE[s] is set when s may become t.
 _MAY_MOVE: Final[list[int]] = [sum([1 << to for to in TRANSITIONS[state]]) for state in range(len(STATE_NAMES))]
@@ -89,7 +90,9 @@ class State:
         return queue
 
     def put_document(self, area: int, key: bytes, value: bytes) -> None:
-        """Let `key` have `value` from now on; b"" for none. Raises `InvalidValue` for what its area does not allow."""
+        """Let `key` have `value` from now on, b"" for none, and take effect. Raises `InvalidValue`."""
+        if area == QUEUES:
+            self._set_options(self.queue(key), unpack_options(value))
         documents = self.documents[area]
         old = documents.pop(key, None)
         if old is not None:
@@ -138,6 +141,15 @@ class State:
         else:
             self.freed[recurring] = None
 
+    def _set_options(self, queue: Queue, options: QueueOptions) -> None:
+        """Leases in progress last as long as `options` say, counted from their beginning."""
+        before = [(job, queue.ttr_ms(job.spec)) for job in queue.lists[LEASED]]
+        queue.set_options(options)
+        for job, ttr_ms in before:
+            longer_ms = queue.ttr_ms(job.spec) - ttr_ms
+            if longer_ms:
+                self.extend(job, job.deadline_ms + longer_ms)
+
     def insert(self, job: Job, to: int, deadline_ms: int) -> None:
         """Take in `job`, whose state will be `to`; `deadline_ms` goes with LEASED and SCHEDULED."""
         self.jobs.add(job)
@@ -161,6 +173,7 @@ class State:
             raise ImpossibleMove(f"{job!r} cannot become {STATE_NAMES[to]}")
         queue = job.queue
         queue.counts[state] -= 1
+        queue.lists[state].remove(job)
         if state == LEASED:
             self.deadlines.remove(job, job.deadline_ms)
         elif state == READY:
@@ -191,15 +204,18 @@ class State:
 
     def _enter(self, job: Job, to: int, deadline_ms: int) -> None:
         job.state = to
-        job.queue.counts[to] += 1
+        queue = job.queue
+        queue.counts[to] += 1
+        if to != GONE:
+            queue.lists[to].add(job)
         if to == LEASED:
             job.deadline_ms = deadline_ms
             self.deadlines.add(job, deadline_ms)
         elif to == READY:
-            job.queue.push_ready(job)
+            queue.push_ready(job)
         elif to == SCHEDULED:
             job.deadline_ms = deadline_ms
-            job.queue.push_scheduled(job)
+            queue.push_scheduled(job)
             self.deadlines.add(job, deadline_ms)
         else:
             if self.held:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from typing import Final
 
 from workq.engine import Engine
+from workq.engine.documents import QUEUES
 from workq.log.interface import Log
 from workq.log.records import DOCUMENT_OVERHEAD, FRAME, JOB_OVERHEAD, base, document
 
@@ -72,7 +73,10 @@ class Compaction:
         found = base(body)
         if found is not None:
             job = state.jobs.get(found[0])
-            return JOB_OVERHEAD + job.size() if job is not None and job.seq == found[1] else 0
+            if job is None or job.seq != found[1]:
+                return 0
+            options = state.documents[QUEUES].get(job.spec.name, b"")  # `Engine.carry` may write them, too
+            return JOB_OVERHEAD + job.size() + DOCUMENT_OVERHEAD + len(job.spec.name) + len(options)
         stored = document(body)
         if stored is not None and stored[2] and state.documents[stored[0]].get(stored[1]) == stored[2]:
             return DOCUMENT_OVERHEAD + len(stored[1]) + len(stored[2])

@@ -28,6 +28,7 @@ from workq.engine.events import (
     Progressed,
     Released,
     Returned,
+    SentToBack,
     Touched,
 )
 from workq.engine.job import COMPLETED, FAILED, LEASED, READY, SCHEDULED, Extra, Job
@@ -49,6 +50,7 @@ DOCUMENT: Final = 13
 TOUCHED: Final = 14
 RELEASED: Final = 15
 PROGRESS: Final = 16
+SENT_TO_BACK: Final = 20
 # From here on: what the log says about itself.
 SYNCED: Final = 64
 TRIMMED: Final = 65
@@ -72,6 +74,7 @@ TYPE_NAMES: Final = {
     TOUCHED: "touched",
     RELEASED: "released",
     PROGRESS: "progress",
+    SENT_TO_BACK: "sent-to-back",
     SYNCED: "synced",
     TRIMMED: "trimmed",
     BATCH: "batch",
@@ -81,12 +84,13 @@ FRAME: Final = struct.Struct("<II")  # length of the body, its CRC-32
 LENGTH: Final = struct.Struct("<I")  # of a body in a batch
 _JOB: Final = struct.Struct("<B16s")
 _JOB_AT: Final = struct.Struct("<B16sq")
+_JOB_PLACE: Final = struct.Struct("<B16sQ")
 _SIZED_JOB_AT: Final = struct.Struct("<IB16sq")  # with the length of the body in front
 # type, id, seq, created, scheduled, lengths of spec and meta; these and the payload follow
 _ADDED: Final = struct.Struct("<B16sQqqHI")
 _SIZED_ADDED: Final = struct.Struct("<IB16sQqqHI")
-# as above, with the lengths of progress and payload, then state, attempts, fails, deadline; the result comes last
-_CARRIED: Final = struct.Struct("<B16sQqqHIHIBIIq")
+# as above, with the lengths of progress and payload; then place, state, attempts, fails, deadline; the result is last
+_CARRIED: Final = struct.Struct("<B16sQqqHIHIQBIIq")
 _SPEC: Final = struct.Struct("<IQiIIB")  # ttr, ttl, priority, max-attempts, max-fails, length of the name; the name
 _RETRY: Final = struct.Struct("<QHQ")  # and, for some, delay, backoff, longest delay
 _DOCUMENT: Final = struct.Struct("<BBH")  # type, area, length of the key; key and value
@@ -105,7 +109,7 @@ RETRY_BYTES: Final = _RETRY.size  # of which a job without a retry policy takes 
 DOCUMENT_OVERHEAD: Final = FRAME.size + _DOCUMENT.size
 # Bounds for what one command, apart from its payload or result, and one step of `Engine.tick` append.
 COMMAND_BYTES: Final = 512
-STEP_BYTES: Final = 64
+STEP_BYTES: Final = 72
 SYNCED_BYTES: Final = FRAME.size + _SYNCED.size
 
 # The most that records take which are put into one batch: as much as a disk loses at once, when it loses something.
@@ -286,6 +290,9 @@ class Decoder:
         if kind == COUNTERS:
             _, next_seq, evicted_jobs = _COUNTERS.unpack(body)
             return Counters(next_seq, evicted_jobs)
+        if kind == SENT_TO_BACK:
+            _, job_id, place = _JOB_PLACE.unpack(body)
+            return SentToBack(job_id, place)
         stored = document(body)
         if stored is not None:
             area, key, value = stored
@@ -300,7 +307,7 @@ class Decoder:
 
     def _decode_carried(self, body: bytes) -> Event:
         _, job_id, seq, created_ms, scheduled_ms, *more = _CARRIED.unpack_from(body)
-        spec_length, meta_length, progress_length, payload_length, state, attempts, fails, deadline_ms = more
+        spec_length, meta_length, progress_length, payload_length, place, state, attempts, fails, deadline_ms = more
         meta_at = _CARRIED.size + spec_length
         progress_at = meta_at + meta_length
         payload_at = progress_at + progress_length
@@ -311,6 +318,7 @@ class Decoder:
         job = Job(job_id, spec, body[payload_at:result_at], created_ms, scheduled_ms, seq)
         if meta_length or progress_length:
             job.extra = Extra(body[meta_at:progress_at], body[progress_at:payload_at])
+        job.place = place
         job.state = state
         job.attempts = attempts
         job.fails = fails
@@ -365,6 +373,8 @@ def _other(event: Event) -> bytes:
         return _JOB_AT.pack(RELEASED, event.job_id, event.due_ms)
     if isinstance(event, Exhausted):
         return _JOB_AT.pack(EXHAUSTED, event.job_id, event.at_ms)
+    if isinstance(event, SentToBack):
+        return _JOB_PLACE.pack(SENT_TO_BACK, event.job_id, event.place)
     if isinstance(event, Counters):
         return _COUNTERS.pack(COUNTERS, event.next_seq, event.evicted_jobs)
     if isinstance(event, DocumentPut):
@@ -385,6 +395,7 @@ def _carried(job: Job) -> bytes:
         len(extra.meta),
         len(extra.progress),
         len(job.payload),
+        job.place,
         job.state,
         job.attempts,
         job.fails,

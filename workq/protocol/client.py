@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from workq import commands as c
 from workq import replies as r
-from workq.protocol.text import format_id, format_time, parse_id, parse_time, shown_bytes
+from workq.protocol.text import RETURNED, format_id, format_time, parse_id, parse_time, shown_bytes
 from workq.values import MIB, InvalidValue, JobSpec, check_name
 
 # The longest reply line of a server is far below this: an error text, or a queue name and a number.
@@ -166,6 +166,32 @@ def _quit(_: c.Quit) -> bytes:
     return b"quit\r\n"
 
 
+def _queue(command: c.ConfigureQueue) -> bytes:
+    to_back = command.to_back
+    options: list[tuple[bytes, int | bytes | None]] = [
+        (b"max-len", command.max_len),
+        (b"max-leased", command.max_leased),
+        (b"lease-rate", command.lease_rate),
+        (b"lease-burst", command.lease_burst),
+        (b"ttr", command.ttr_ms),
+        (b"max-attempts", command.max_attempts),
+        (b"returned", None if to_back is None else RETURNED[to_back]),
+    ]
+    line = b"queue %b" % command.name
+    for name, value in options:
+        if value is not None:
+            line += b" -%b=%b" % (name, value if isinstance(value, bytes) else b"%d" % value)
+    return line + b"\r\n"
+
+
+def _pause(command: c.PauseQueue) -> bytes:
+    return b"pause %b\r\n" % command.name
+
+
+def _resume(command: c.ResumeQueue) -> bytes:
+    return b"resume %b\r\n" % command.name
+
+
 def _inspect_server(_: c.InspectServer) -> bytes:
     return b"inspect server\r\n"
 
@@ -210,6 +236,9 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.Delete: _delete,
     c.Ping: _ping,
     c.Quit: _quit,
+    c.ConfigureQueue: _queue,
+    c.PauseQueue: _pause,
+    c.ResumeQueue: _resume,
     c.InspectServer: _inspect_server,
     c.InspectQueue: _inspect_queue,
     c.InspectQueues: _inspect_queues,

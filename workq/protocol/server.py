@@ -13,7 +13,16 @@ from typing import Final, TypeAlias
 
 from workq import commands as c
 from workq import replies as r
-from workq.protocol.text import check_id, format_id, format_time, parse_id, parse_time, quote_bytes, shown_bytes
+from workq.protocol.text import (
+    RETURNED,
+    check_id,
+    format_id,
+    format_time,
+    parse_id,
+    parse_time,
+    quote_bytes,
+    shown_bytes,
+)
 from workq.record import Record
 from workq.recurrence import parse_rule
 from workq.values import (
@@ -21,14 +30,19 @@ from workq.values import (
     BULK_COUNT,
     CURSOR,
     DELAY,
+    LEASE_BURST,
+    LEASE_RATE,
     LIMIT,
     MAX_ATTEMPTS,
     MAX_FAILS,
+    MAX_LEASED,
+    MAX_LEN,
     MIB,
     NIL_ID,
     PAYLOAD_SIZE,
     PRIORITY,
     PROGRESS_SIZE,
+    QUEUE_TTR,
     RESULT_SIZE,
     RETRY_BACKOFF,
     RETRY_DELAY,
@@ -496,6 +510,22 @@ def _is_on(flags: _Flags, switch: bytes) -> bool:
     return flags.get(switch) == b"1"
 
 
+def _option(flags: _Flags, name: bytes, limits: Range) -> int | None:
+    """Like `_flag`, for one where 0 and nothing are not the same."""
+    return _flag(flags, name, limits) if name in flags else None
+
+
+def _choice(what: str, flags: _Flags, name: bytes, choices: tuple[bytes, ...]) -> int | None:
+    """Which of `choices` a flag says; None without it."""
+    text = flags.get(name)
+    if text is None:
+        return None
+    if text not in choices:
+        allowed = ", ".join([choice.decode() for choice in choices])
+        raise InvalidValue(f"Invalid {what}: {shown_bytes(text)} is none of {allowed}")
+    return choices.index(text)
+
+
 def _wait(text: bytes) -> int:
     return WAIT_TIMEOUT.check(_number(WAIT_TIMEOUT, text))
 
@@ -671,6 +701,28 @@ def _quit(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.Quit()
 
 
+def _queue(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    max_len = _option(flags, b"max-len", MAX_LEN)
+    max_leased = _option(flags, b"max-leased", MAX_LEASED)
+    lease_rate = _option(flags, b"lease-rate", LEASE_RATE)
+    lease_burst = _option(flags, b"lease-burst", LEASE_BURST)
+    ttr_ms = _option(flags, b"ttr", QUEUE_TTR)
+    max_attempts = _option(flags, b"max-attempts", MAX_ATTEMPTS)
+    returned = _choice("Returned", flags, b"returned", RETURNED)
+    to_back = None if returned is None else returned == 1
+    return c.ConfigureQueue(
+        check_name(args[0]), max_len, max_leased, lease_rate, lease_burst, ttr_ms, max_attempts, to_back
+    )
+
+
+def _pause(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.PauseQueue(check_name(args[0]))
+
+
+def _resume(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.ResumeQueue(check_name(args[0]))
+
+
 def _inspect_server(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.InspectServer()
 
@@ -708,6 +760,15 @@ _JOB_FLAGS: Final = (
     *(b"priority", b"max-attempts", b"max-fails"),
     *(b"retry-delay", b"retry-backoff", b"retry-max-delay"),
 )
+_QUEUE_FLAGS: Final = (
+    b"max-len",
+    b"max-leased",
+    b"lease-rate",
+    b"lease-burst",
+    b"ttr",
+    b"max-attempts",
+    b"returned",
+)
 _SHAPES: Final[dict[bytes, _Shape]] = {
     shape.name.encode(): shape
     for shape in (
@@ -729,6 +790,9 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
         _Shape("progress", "<id> <progress-size>", _progress, PROGRESS_SIZE, (b"attempt",), switches=(b"touch",)),
         _Shape("result", "<id>... <wait-timeout>", _result),
         _Shape("delete", "<id>", _delete),
+        _Shape("queue", "<name>", _queue, flags=_QUEUE_FLAGS, first_flags=len(_QUEUE_FLAGS)),
+        _Shape("pause", "<name>", _pause),
+        _Shape("resume", "<name>", _resume),
         _Shape("inspect server", "no arguments", _inspect_server),
         _Shape("inspect queue", "<name>", _inspect_queue),
         _Shape("inspect queues", "<cursor-offset> <limit>", _inspect_queues),

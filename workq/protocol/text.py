@@ -8,6 +8,9 @@ from urllib.parse import quote_from_bytes
 
 from workq.values import NIL_ID, InvalidValue, shown
 
+# Where a job goes whose TTR ended: to its old place, or behind the others.
+RETURNED: Final = (b"front", b"back")
+
 _ID: Final = re.compile(rb"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _PRINTABLE: Final = "".join([chr(code) for code in range(32, 127) if chr(code) != "%"])
 _TIME: Final = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?Z")

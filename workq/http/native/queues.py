@@ -1,6 +1,8 @@
 """Operations on queues."""
 
+import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
 from workq import commands as c
 from workq import replies as r
@@ -27,6 +29,33 @@ def operations(gateway: Gateway) -> list[Operation]:
             (c.InspectJobs, c.InspectScheduledJobs),
             queues.jobs,
         ),
+        Operation(
+            "PUT",
+            "/v1/queues/{name}/options",
+            "Change the options of a queue that are given",
+            s.QueueOptions,
+            {204: None},
+            (c.ConfigureQueue,),
+            queues.configure,
+        ),
+        Operation(
+            "POST",
+            "/v1/queues/{name}/pause",
+            "Let leases of a queue wait",
+            s.Nothing,
+            {204: None},
+            (c.PauseQueue,),
+            queues.pause,
+        ),
+        Operation(
+            "POST",
+            "/v1/queues/{name}/resume",
+            "Let a paused queue hand out jobs again",
+            s.Nothing,
+            {204: None},
+            (c.ResumeQueue,),
+            queues.resume,
+        ),
     ]
 
 
@@ -50,3 +79,18 @@ class _Queues:
         reply = await self._gateway.execute(command(name, given.cursor, given.limit))
         jobs = [answers.job(info) for info in answers.expect(r.Jobs, reply, f"queue {name.decode()}").jobs]
         return answers.json(s.Jobs(jobs, answers.next_cursor(given.cursor, given.limit, len(jobs))))
+
+    async def configure(self, request: web.Request, given: s.QueueOptions) -> web.Response:
+        options = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not UNSET}
+        to_back = {"to_back": options.pop("returned") == "back"} if "returned" in options else {}
+        return await self._do(c.ConfigureQueue(queue_name(request), **options, **to_back))
+
+    async def pause(self, request: web.Request, given: s.Nothing) -> web.Response:
+        return await self._do(c.PauseQueue(queue_name(request)))
+
+    async def resume(self, request: web.Request, given: s.Nothing) -> web.Response:
+        return await self._do(c.ResumeQueue(queue_name(request)))
+
+    async def _do(self, command: c.Command) -> web.Response:
+        answers.expect(r.Ok, await self._gateway.execute(command), "queue")
+        return web.Response(status=204)

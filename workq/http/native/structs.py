@@ -53,6 +53,7 @@ ALLOWED.update(
     touch="true or false",
     progress="a text",
     progress_base64="a text in base64",
+    returned="front or back",
     queues=f"a list of 1 to 64 names of queues, each {_NAME_ALLOWED}",
 )
 
@@ -99,6 +100,15 @@ Overlap: TypeAlias = Annotated[
     Literal["allow", "skip"], Meta(description="whether the next one waits until the last one has ended: `skip`")
 ]
 BulkCount: TypeAlias = Annotated[int, _number("count", values.BULK_COUNT, "how many jobs at most")]
+MaxLen: TypeAlias = Annotated[int, _number("max_len", values.MAX_LEN, "jobs that may wait in the queue")]
+MaxLeased: TypeAlias = Annotated[int, _number("max_leased", values.MAX_LEASED, "jobs that may be leased at once")]
+LeaseRate: TypeAlias = Annotated[int, _number("lease_rate", values.LEASE_RATE, "leases per 1000 s")]
+LeaseBurst: TypeAlias = Annotated[
+    int, _number("lease_burst", values.LEASE_BURST, "leases at once after a while without; 0: those of a second")
+]
+QueueTtr: TypeAlias = Annotated[
+    int, Meta(ge=0, le=values.QUEUE_TTR.highest, description="how long a lease lasts, whatever its job says")
+]
 RunWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for the result")]
 LeaseWait: TypeAlias = Annotated[int, _number("wait_ms", values.WAIT_TIMEOUT, "how long to wait for a job")]
 Limit: TypeAlias = Annotated[int, _number("limit", values.LIMIT, "how many at most")]
@@ -277,6 +287,20 @@ class LeaseAny(Request):
     queues: Annotated[list[QueueName], Meta(min_length=1, max_length=64)]
     wait_ms: LeaseWait = 0
     count: BulkCount = 1
+
+
+class QueueOptions(Request):
+    """Options of a queue; those that are not given stay as they are, 0 takes one away."""
+
+    max_len: MaxLen | UnsetType = UNSET
+    max_leased: MaxLeased | UnsetType = UNSET
+    lease_rate: LeaseRate | UnsetType = UNSET
+    lease_burst: LeaseBurst | UnsetType = UNSET
+    ttr_ms: QueueTtr | UnsetType = UNSET
+    max_attempts: MaxAttempts | UnsetType = UNSET
+    returned: (
+        Annotated[Literal["front", "back"], Meta(description="where a job goes when its TTR ends")] | UnsetType
+    ) = UNSET
 
 
 class Page(Request):
