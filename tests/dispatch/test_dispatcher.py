@@ -148,7 +148,7 @@ class TestPushing:
         assert (await house.result(job_id)).outcome == "success"
 
     async def test_which_queues_are_pushed_is_remembered(self, house: House) -> None:
-        assert await house.gateway.execute(ListDocuments(b"push/")) == Documents([(b"push/q", b"{}")])
+        assert await house.gateway.execute(ListDocuments(b"push/")) == Documents([(b"push/q", b'{"concurrency":1000}')])
         await house.dispatcher.stop(0)
         house.new_dispatcher()
         await house.dispatcher.start()

@@ -122,7 +122,25 @@ class TestQueues:
         assert http.delete(path).status == 204
         figures = http.get(path).json
         assert figures.pop("seconds") > 0
+        assert figures.pop("concurrency") == 20
         assert figures == {"pushed": False, "sending": 0, "tries": 1, "failed_tries": 0, "succeeded": 1, "failed": 0}
+
+    def test_so_many_are_sent_at_a_time(self, worker: WebWorker, tmp_path: Path) -> None:
+        """Twenty unless it is said otherwise; a new number counts at once, and after a restart."""
+        worker.behaviours["/hang"] = worker.hang
+        path, flags = "/v1/queues/q/push", (*HTTP, "--data-dir", str(tmp_path))
+        with ServerProcess(*flags) as server, HttpClient(server) as http:
+            for _ in range(30):
+                add(http, "q", worker.url("/hang"))
+            worker.wait_for_requests(20)
+            assert (http.get(path).json["sending"], http.get("/v1/queues/q").json["ready"]) == (20, 10)
+            assert http.put(path, {"concurrency": 25}).status == 204
+            worker.wait_for_requests(25)
+            assert http.put(path, {}).status == 204  # changes nothing
+            assert (http.get(path).json["sending"], http.get("/v1/queues/q").json["ready"]) == (25, 5)
+        with ServerProcess(*flags) as server, HttpClient(server) as http:
+            worker.wait_for_requests(50)
+            assert (http.get(path).json["concurrency"], http.get(path).json["sending"]) == (25, 25)
 
     def test_a_job_without_a_url_fails_there_and_says_so(self, http: HttpClient) -> None:
         http.put("/v1/queues/push.plain/push", {})

@@ -1,8 +1,8 @@
 """Leases the jobs of pushed queues and has them sent.
 
-Which queues are pushed is in documents, ``push/`` and the name of the queue. How many jobs of a queue are sent at a
-time, and how often, is the engine's business: it lets so many be leased and no more. So a job that waits for its turn
-waits in the engine, ready, and whatever leases a job sends it at once.
+Which queues are pushed, and how many of their jobs are sent at a time, is in documents, ``push/`` and the name of the
+queue. What more limits a queue (its pace, its pauses) is the engine's business. A job that waits for its turn waits in
+the engine, ready, and whatever is leased is sent at once.
 
 A lease is kept up by touching it for as long as the web worker takes. All that is said about a job carries the number
 of the attempt, so that what comes too late does no harm. Retries, delays and limits are those of the engine.
@@ -13,6 +13,8 @@ import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final
+
+import msgspec
 
 from workq.commands import (
     Command,
@@ -35,9 +37,8 @@ from workq.gateway import Gateway, ServerUnavailable
 from workq.replies import Documents, JobIds, Jobs, LeasedJob, LeasedJobs, Ok, Queues
 from workq.values import WAIT_TIMEOUT, InvalidValue
 
-# The key of the document that makes a queue a pushed one begins with this; its value says nothing more.
+# The key of the document that makes a queue a pushed one begins with this; its value is a `_Pushed`.
 DOCUMENT_PREFIX: Final = b"push/"
-_DOCUMENT: Final = b"{}"
 
 # How many jobs are leased with one command; so many tasks begin in one turn of the loop.
 _LEASED_AT_ONCE: Final = 100
@@ -53,6 +54,16 @@ _SHORTEST_TOUCH_S: Final = 0.05
 _TELL_MS: Final = 1_000
 
 log = logging.getLogger("workq.dispatch")
+
+
+class _Pushed(msgspec.Struct):
+    """What is kept about a pushed queue."""
+
+    concurrency: int
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(_Pushed).decode
 
 
 class _Push:
@@ -72,13 +83,14 @@ class _Push:
 class _Queue:
     """A pushed queue, or one that was or might be: its figures stay."""
 
-    __slots__ = ("name", "counters", "leaser", "sending", "has_room", "told_ms", "untold")
+    __slots__ = ("name", "counters", "leaser", "sending", "most", "has_room", "told_ms", "untold")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.counters = Counters()
         self.leaser: asyncio.Task[None] | None = None
         self.sending = 0
+        self.most = MOST_SENDING
         self.has_room = asyncio.Event()
         self.has_room.set()
         self.told_ms = 0
@@ -100,10 +112,15 @@ class Dispatcher:
 
     # -- which queues are pushed ----------------------------------------------------------------------------------
 
-    async def push_queue(self, name: bytes) -> None:
-        """Push the jobs of the queue `name` from now on, over restarts. Raises `ServerUnavailable`."""
-        if not self.is_pushed(name):
-            await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, _DOCUMENT))
+    async def push_queue(self, name: bytes, concurrency: int | None = None) -> None:
+        """Push the jobs of the queue `name` from now on, over restarts. Raises `ServerUnavailable`.
+
+        concurrency  how many of them are sent at a time, at most 1000; None for as it was
+        """
+        most = self._queue(name).most if concurrency is None else min(concurrency, MOST_SENDING)
+        if not self.is_pushed(name) or most != self._queue(name).most:
+            await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, _encode(_Pushed(most))))
+            self.limit(name, most)
             self._begin_leasing(name)
 
     async def unpush_queue(self, name: bytes) -> None:
@@ -116,6 +133,17 @@ class Dispatcher:
         if leaser is not None:
             leaser.cancel()
             await asyncio.wait([leaser])
+
+    def limit(self, name: bytes, most: int) -> None:
+        """Send at most so many jobs of the queue `name` at a time, until the server stops."""
+        queue = self._queue(name)
+        queue.most = min(most, MOST_SENDING)
+        queue.has_room.set()
+
+    def concurrency(self, name: bytes) -> int:
+        """How many jobs of the queue `name` are sent at a time."""
+        queue = self._queues.get(name)
+        return MOST_SENDING if queue is None else queue.most
 
     def is_pushed(self, name: bytes) -> bool:
         """Whether the jobs of the queue `name` are pushed."""
@@ -188,8 +216,9 @@ class Dispatcher:
         self._sender = self._make_sender()
         reply = await self._gateway.execute(ListDocuments(DOCUMENT_PREFIX))
         assert isinstance(reply, Documents)
-        for key, _ in reply.documents:
+        for key, value in reply.documents:
             name = key.removeprefix(DOCUMENT_PREFIX)
+            self.limit(name, _decode(value).concurrency)
             with contextlib.suppress(ServerUnavailable):  # then their leases end by themselves
                 await self._take_back(name)
             self._begin_leasing(name)
@@ -250,10 +279,10 @@ class Dispatcher:
         """Lease what may be leased of `queue`, and send it, for ever."""
         names = (queue.name,)
         while True:
-            if queue.sending >= MOST_SENDING:
+            while queue.sending >= queue.most:
                 queue.has_room.clear()
                 await queue.has_room.wait()
-            room = min(MOST_SENDING - queue.sending, _LEASED_AT_ONCE)
+            room = min(queue.most - queue.sending, _LEASED_AT_ONCE)
             try:
                 reply = await self._gateway.execute(Lease(names, WAIT_TIMEOUT.highest, fenced=True, count=room))
             except ServerUnavailable:

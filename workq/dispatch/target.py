@@ -29,7 +29,7 @@ Outcome: TypeAlias = Literal["success", "failure", "permanent-failure"]
 #   answer      under json-status: the web worker said so, or said something else than it should
 ErrorKind: TypeAlias = Literal["no-url", "connection", "timeout", "canceled", "body", "status", "answer"]
 
-# How many jobs of a queue are sent at a time, also if the queue sets no limit: each takes a connection.
+# How many jobs of a queue are sent at a time at most: each takes a connection.
 MOST_SENDING: Final = 1_000
 
 

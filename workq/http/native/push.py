@@ -69,7 +69,7 @@ class JobsWithUrls:
                 shown = name.decode()
                 hint = f"PUT /v1/queues/{shown}/push if they are to be pushed too"
                 raise HttpError(409, f"The queue {shown} has jobs and is not pushed; {hint}")
-        await self._dispatcher.push_queue(name)
+        await self._dispatcher.push_queue(name, s.DEFAULT_CONCURRENCY)
 
 
 class _Push:
@@ -83,6 +83,7 @@ class _Push:
         return answers.json(
             s.Pushing(
                 self._dispatcher.is_pushed(name),
+                self._dispatcher.concurrency(name),
                 figures.sending,
                 figures.pops,
                 figures.failures,
@@ -93,7 +94,11 @@ class _Push:
         )
 
     async def put(self, request: web.Request, given: s.Push) -> web.Response:
-        await self._dispatcher.push_queue(queue_name(request))
+        name = queue_name(request)
+        concurrency = None if given.concurrency is UNSET else given.concurrency
+        if concurrency is None and not self._dispatcher.is_pushed(name):
+            concurrency = s.DEFAULT_CONCURRENCY
+        await self._dispatcher.push_queue(name, concurrency)
         return answers.done()
 
     async def delete(self, request: web.Request, given: s.Nothing) -> web.Response:

@@ -452,6 +452,7 @@ class Pushing(Struct):
     """
 
     pushed: bool
+    concurrency: int
     sending: int
     tries: int
     failed_tries: int
