@@ -46,7 +46,7 @@ def test_it_holds_every_file_of_workq_and_nothing_else(wheel: zipfile.ZipFile):
     files = {
         str(path.relative_to(PROJECT))
         for path in (PROJECT / "workq").rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.suffix in (".py", ".html", ".css", ".js") or path.name == "py.typed"
     }
     assert packed == files
     assert "workq/py.typed" in packed

@@ -37,13 +37,13 @@ def answer(status: int = 200, body: bytes = b"", *headers: str, length: int | No
 
 
 class WebWorker:
-    """Listens on a free port of 127.0.0.1. Paths without a behaviour are answered with 200 and nothing.
+    """Listens on 127.0.0.1, on a free port unless told one. Paths without a behaviour are answered with 200.
 
     requests  what came in, in order
     closed    how many connections have ended
     """
 
-    def __init__(self, behaviours: dict[str, Behaviour] | None = None) -> None:
+    def __init__(self, behaviours: dict[str, Behaviour] | None = None, port: int = 0) -> None:
         self.behaviours = behaviours or {}
         self.requests: list[Request] = []
         self.closed = 0
@@ -61,7 +61,7 @@ class WebWorker:
             allow_reuse_address = True
             request_queue_size = 1024
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 

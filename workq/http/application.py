@@ -53,8 +53,11 @@ def plain_error(request: web.Request, status: int, text: str) -> web.Response:
     return web.Response(status=status, text=f"{text}\n")
 
 
-def application(format_error: FormatError) -> web.Application:
-    """An empty application whose errors are formatted by `format_error`."""
+def application(format_error: FormatError, root: Handler | None = None) -> web.Application:
+    """An empty application whose errors are formatted by `format_error`.
+
+    root  answers at its root, whatever the method; it cannot be added later, because what is below comes before
+    """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -87,6 +90,9 @@ def application(format_error: FormatError) -> web.Application:
         return response
 
     served = web.Application(middlewares=[guard], client_max_size=LARGEST_BODY)
+    if root is not None:
+        for path in ("", "/"):
+            served.router.add_route("*", path, root)
     # aiohttp has an answer for a place where nothing is, too, and with each a reference cycle.
     served.router.add_route("*", "/{path:.+}", partial(_nowhere, served), name=NOWHERE)
     return served

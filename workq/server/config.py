@@ -143,9 +143,14 @@ class Settings:
         return self.listen or (Address(self.host, self.port),)
 
     @property
+    def hq_address(self) -> Address | None:
+        """Where to serve the HQ door at the root: `hq_listen` or, as HQ's own file says it, `addr` in `[hq]`."""
+        return self.hq_listen or self.hq.addr
+
+    @property
     def listens_on_http(self) -> bool:
         """Whether there is any HTTP listener."""
-        return any([self.http, self.hq_listen, self.fireworq_listen, self.messages_listen])
+        return any([self.http, self.hq_address, self.fireworq_listen, self.messages_listen])
 
 
 ROWS: Final = rows(Settings, "WORKQ_")

@@ -72,7 +72,7 @@ class Web:
         self.metrics.add(ArchiveMetrics(self.archive))
         self._server = HttpServer(settings.http_idle_timeout, access_log, self.metrics.requests.count)
         self._doors: Mapping[str, Door] = {
-            "hq": HqDoor(gateway, settings.hq),
+            "hq": HqDoor(gateway, self.archive, self.dispatcher, settings.hq),
             "fireworq": FireworqDoor(gateway, settings.fireworq),
             "messages": MessagesDoor(gateway, settings.messages),
         }
@@ -84,7 +84,11 @@ class Web:
         self.archive.start()
         await self.dispatcher.start()
         places = [("http", settings.http, self._own_application())]
-        listens = {"hq": settings.hq_listen, "fireworq": settings.fireworq_listen, "messages": settings.messages_listen}
+        listens = {
+            "hq": settings.hq_address,
+            "fireworq": settings.fireworq_listen,
+            "messages": settings.messages_listen,
+        }
         places += [(f"{name}-listen", listens[name], door.application()) for name, door in self._doors.items()]
         urls = []
         for key, address, served in places:

@@ -1,0 +1,187 @@
+"""What is left of jobs after a crash, a restart, and as time goes by; and the settings."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.http.hq.door import NOWHERE, Hq, configured
+from tests.server import PATIENCE_S, ServerProcess
+from tests.webworker import WebWorker, answer
+
+HQ = ("--hq-listen", "127.0.0.1:0")
+
+
+class TestCrash:
+    def test_jobs_that_ran_or_waited_are_sent_again_under_their_ids(self, tmp_path: Path, worker: WebWorker) -> None:
+        worker.behaviours["/"] = worker.hang
+        flags = ("--data-dir", str(tmp_path))
+        settings = "[hq]\ndispatchers = 1\n"
+        with configured(settings, *flags) as server, Hq(server) as hq:
+            done = hq.done(worker.url("/done"), name="done")
+            running, waiting = [hq.push(worker.url(), name="n", payload=[1], headers={"X-A": "b"}) for _ in range(2)]
+            worker.wait_for_requests(2)
+            hq.wait_for(running["id"], "running")
+            before = hq.list()["jobs"]
+            server.kill()
+        worker.behaviours["/"] = lambda request, _: answer(200, b"again")
+        with configured(settings, *flags) as server, Hq(server) as hq:
+            for job in (running, waiting):
+                after = hq.finished(job["id"])
+                assert (after["status"], after["output"]) == ("success", "again")
+                assert {key: after[key] for key in ("name", "payload", "headers", "createdAt")} == {
+                    key: job[key] for key in ("name", "payload", "headers", "createdAt")
+                }
+            assert hq.job(done["id"]) == done == before[0]
+            assert [job["id"] for job in hq.list()["jobs"]] == [done["id"], running["id"], waiting["id"]]
+            assert int(hq.push(NOWHERE)["id"]) > int(waiting["id"])
+        _, before_the_crash, *after_it = [request.values("X-Hq-Job-Id") for request in worker.requests]
+        assert before_the_crash == [running["id"]]
+        assert sorted(after_it) == [[running["id"]], [waiting["id"]]]
+
+    def test_a_restart_in_place_survives(self, tmp_path: Path, worker: WebWorker) -> None:
+        with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server, Hq(server) as hq:
+            first = hq.done(worker.url("/x"))
+            worker.behaviours["/x"] = worker.hang
+            assert hq.post(f"/job/{first['id']}/restart").status == 200
+            worker.wait_for_requests(2)
+            server.kill()
+        worker.behaviours["/x"] = lambda request, _: answer(404)
+        with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server, Hq(server) as hq:
+            assert hq.finished(first["id"])["statusCode"] == 404
+            assert hq.list()["count"] == 1
+            assert hq.get("/stats").json["numStoredJobs"] == 1
+
+
+class TestOrderlyRestart:
+    def test_all_is_there_afterwards(self, tmp_path: Path, worker: WebWorker) -> None:
+        with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server, Hq(server) as hq:
+            made = [hq.done(worker.url(), name=str(number)) for number in range(3)]
+            hq.delete(f"/job/{made[1]['id']}")
+            before = hq.list()
+            server.signal(signal.SIGTERM)
+            assert server.wait() == 0
+            assert "Traceback" not in server.log()
+        with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server, Hq(server) as hq:
+            assert hq.list() == before
+            assert hq.get("/stats").json["numStoredJobs"] == 2
+
+
+class TestOtherDoors:
+    def test_a_job_is_an_ordinary_job(self, worker: WebWorker) -> None:
+        worker.behaviours["/"] = worker.hang
+        with configured("[hq]\ndispatchers = 1\n") as server, Hq(server) as hq, server.connect() as tcp:
+            running = hq.push(worker.url())["id"]
+            hq.wait_for(running, "running")
+            waiting = hq.push(worker.url(), payload="seen")["id"]
+            figures = tcp.inspect("queue hq")
+            assert (figures["ready-len"], figures["leased-len"]) == ("1", "1")
+            tcp.send(b"inspect jobs hq 0 1\r\n")
+            assert tcp.line() == b"+OK 1"
+            job_id, count = tcp.line().decode().split(" ")
+            lines = [tcp.line() for _ in range(int(count))]
+            assert b'payload "seen"' in lines or b'"seen"' in b"\n".join(lines)
+            assert tcp.ask(f"delete {job_id}\r\n".encode()) == b"+OK"
+            assert hq.get(f"/job/{waiting}").status == 422
+            assert [job["id"] for job in hq.list()["jobs"]] == [running]
+
+    @pytest.mark.parametrize(("command", "status"), [("complete", "success"), ("fail", "failure")])
+    def test_somebody_else_may_finish_it(self, worker: WebWorker, command: str, status: str) -> None:
+        worker.behaviours["/"] = worker.hang
+        with configured("[hq]\ndispatchers = 1\n") as server, Hq(server) as hq, server.connect() as tcp:
+            hq.wait_for(hq.push(worker.url())["id"], "running")
+            waiting = hq.push(worker.url())["id"]
+            tcp.send(b"inspect jobs hq 0 1\r\n")
+            tcp.line()
+            job_id, count = tcp.line().decode().split(" ")
+            for _ in range(int(count)):
+                tcp.line()
+            assert tcp.ask(f"{command} {job_id} 4\r\nword\r\n".encode()) == b"+OK"
+            job = hq.job(waiting)
+            assert (job["status"], job["startedAt"], job["statusCode"]) == (status, None, None)
+            assert (job["output"], job["err"]) == (("word", "") if command == "complete" else ("", "word"))
+
+
+class TestSettings:
+    def test_what_is_given_is_used(self) -> None:
+        settings = """
+[hq]
+server_id = 5
+id_epoch = [2020, 2, 3]
+queues = 100
+dispatchers = 3
+max_workers = 4
+shutdown_timeout = 7
+job_lifetime = 0
+"""
+        with configured(settings) as server, Hq(server) as hq:
+            stats = hq.get("/stats").json
+            assert (stats["serverId"], stats["queues"], stats["dispatchers"], stats["maxWorkers"]) == (5, 100, 3, 4)
+            assert (stats["shutdownTimeout"], stats["jobLifetime"]) == (7, 0)
+            job = hq.push(NOWHERE)
+            assert int(job["id"]) >> 12 & 1023 == 5
+            assert job["createdAt"].startswith("20")
+
+    @pytest.mark.parametrize(("dispatchers", "max_workers", "at_a_time"), [(2, 0, 2), (2, 1, 2), (2, 3, 6)])
+    def test_how_many_are_sent_at_a_time(
+        self, worker: WebWorker, dispatchers: int, max_workers: int, at_a_time: int
+    ) -> None:
+        worker.behaviours["/"] = worker.hang
+        settings = f"[hq]\ndispatchers = {dispatchers}\nmax_workers = {max_workers}\n"
+        with configured(settings) as server, Hq(server) as hq:
+            made = [hq.push(worker.url())["id"] for _ in range(at_a_time + 2)]
+            worker.wait_for_requests(at_a_time)
+            hq.wait_for(made[at_a_time - 1], "running")
+            assert [hq.job(job_id)["status"] for job_id in made] == ["running"] * at_a_time + ["waiting"] * 2
+            hq.post(f"/job/{made[0]}/stop")
+            hq.wait_for(made[at_a_time], "running")
+            assert hq.get("/stats").json["numRunningJobs"] == at_a_time
+
+    def test_addr_is_where_it_listens(self) -> None:
+        with ServerProcess("--hq-listen", "127.0.0.1:0") as server:
+            taken = server.http_addresses["hq"]
+        settings = f'[hq]\naddr = "127.0.0.1:{taken[1]}"\n'
+        with configured(settings, listen=None) as server:
+            assert server.http_addresses["hq"] == taken
+
+    def test_without_a_page(self) -> None:
+        with configured("[hq]\nui = false\n") as server, Hq(server) as hq:
+            assert {hq.get(path).status for path in ("/ui", "/ui/", "/ui/x", "/ui/internal/stats")} == {404}
+
+    def test_the_page_elsewhere(self) -> None:
+        with configured('[hq]\nui_basename = "/a/b/"\n') as server, Hq(server) as hq:
+            assert hq.get("/a/b/internal/stats").status == 200
+            assert "<!doctype html>" in hq.get("/a/b").text
+            assert hq.get("/ui").status == 404
+
+    def test_what_has_no_effect_is_told(self) -> None:
+        settings = '[hq]\ndata_dir = "/x"\nlog_level = "warn"\nlog_file = "/y"\naccess_log_file = "/z"\n'
+        with configured(settings) as server:
+            for key in ("data_dir", "log_level", "log_file", "access_log_file"):
+                assert f"[hq]: {key} has no effect" in server.log()
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            ("server_id = 1024", "server_id: '1024' is not a whole number from 0 to 1023"),
+            ("id_epoch = [2019, 13, 1]", "id_epoch: '[2019, 13, 1]' is not a date such as [2019, 1, 1]"),
+            ("id_epoch = [2019, 1]", "is not a date"),
+            ("id_epoch = [9000, 1, 1]", "is in the future"),
+            ('log_level = "verbose"', "log_level: 'verbose' is not one of debug, info, warn, error, off"),
+            ("dispatchers = 0", "dispatchers: '0' is not"),
+            ('addr = "nonsense"', "addr: 'nonsense' is not"),
+            ('ui_basename = "/"', "ui_basename: '/' is not a path"),
+            ('ui_basename = "/{x}"', "ui_basename: '/{x}' is not a path"),
+            ("workers = 5", "'workers': no such setting; did you mean max_workers?"),
+        ],
+    )
+    def test_mistakes_stop_the_start(self, tmp_path: Path, line: str, reason: str) -> None:
+        file = tmp_path / "workq.toml"
+        file.write_text(f"[hq]\n{line}\n")
+        command = [sys.executable, "-m", "workq.server.main", "--port", "0", "--config", str(file)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        assert ended.returncode == 2
+        assert reason in ended.stderr
+        assert "Traceback" not in ended.stderr

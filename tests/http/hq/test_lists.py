@@ -1,0 +1,230 @@
+"""`GET /job`: filters, order, cursors; over jobs in the engine and in the archive alike."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.http.hq.door import NOWHERE, Hq, configured, error_of
+from tests.server import ServerProcess
+from tests.webworker import WebWorker, answer
+
+NAMES = ("resize", "mail", "resize-large", "Mail")
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[WebWorker]:
+    with WebWorker() as worker:
+        worker.behaviours["/hang"] = worker.hang
+        worker.behaviours["/no"] = lambda request, _: answer(404)
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with configured("[hq]\ndispatchers = 1\n") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def ids(server: ServerProcess, worker: WebWorker) -> list[str]:
+    """Twelve jobs: successes and failures, then one that is running, one that was stopped, and two that wait."""
+    with Hq(server) as hq:
+        made = [
+            hq.done(
+                worker.url("/no" if number % 3 == 2 else f"/{number}"), name=NAMES[number % 4], comment=f"c{number}"
+            )["id"]
+            for number in range(8)
+        ]
+        running = hq.push(worker.url("/hang"), name="hangs")["id"]
+        hq.wait_for(running, "running")
+        stopped, *waiting = [hq.push(worker.url("/waits"), name="waits")["id"] for _ in range(3)]
+        hq.post(f"/job/{stopped}/stop")
+        hq.wait_for(stopped, "canceled")
+        return [*made, running, stopped, *waiting]
+
+
+def listed(hq: Hq, query: str = "") -> list[str]:
+    """The ids that a list has, after checking that it is what it says."""
+    found = hq.list(query)
+    assert found["count"] == len(found["jobs"])
+    assert ("next" in found) == found["hasNext"]
+    return [job["id"] for job in found["jobs"]]
+
+
+class TestOrder:
+    def test_by_id(self, hq: Hq, ids: list[str]) -> None:
+        assert listed(hq) == ids
+        assert listed(hq, "reverse=true") == ids[::-1]
+        assert [job["status"] for job in hq.list()["jobs"]] == [
+            *("success", "success", "failure", "success", "success", "failure", "success", "success"),
+            *("running", "canceled", "waiting", "waiting"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "reverse"),
+        [("true", True), ("1", True), ("t", True), ("false", False), ("0", False), ("f", False), ("", False)],
+    )
+    def test_reverse_is_a_boolean(self, hq: Hq, ids: list[str], text: str, reverse: bool) -> None:
+        assert listed(hq, f"reverse={text}") == (ids[::-1] if reverse else ids)
+
+
+class TestFilters:
+    def test_name(self, hq: Hq, ids: list[str]) -> None:
+        assert listed(hq, "name=resize") == [ids[0], ids[2], ids[4], ids[6]]
+        assert listed(hq, "name=%5Eresize%24") == [ids[0], ids[4]]
+        assert listed(hq, "name=mail") == [ids[1], ids[5]]
+        assert listed(hq, "name=(%3Fi)mail") == [ids[1], ids[3], ids[5], ids[7]]
+        assert listed(hq, "name=c1") == []
+        assert listed(hq, "name=") == ids
+
+    def test_term_is_for_name_comment_url_status_and_id(self, hq: Hq, ids: list[str]) -> None:
+        assert listed(hq, "term=%5Ehang") == [ids[8]]
+        assert listed(hq, "term=c7") == [ids[7]]
+        assert listed(hq, "term=/no%24") == [ids[2], ids[5]]
+        assert listed(hq, "term=%5Efail") == [ids[2], ids[5]]
+        assert listed(hq, "term=%5Erunning%24") == [ids[8]]
+        assert listed(hq, f"term=%5E{ids[3]}%24") == [ids[3]]
+
+    @pytest.mark.parametrize(
+        ("status", "places"),
+        [
+            ("success", [0, 1, 3, 4, 6, 7]),
+            ("failure", [2, 5]),
+            ("running", [8]),
+            ("canceled", [9]),
+            ("waiting", [10, 11]),
+            ("unfinished", []),
+            ("canceling", []),
+            ("SUCCESS", []),
+            ("nonsense", []),
+            ("succ", []),
+        ],
+    )
+    def test_status(self, hq: Hq, ids: list[str], status: str, places: list[int]) -> None:
+        assert listed(hq, f"status={status}") == [ids[place] for place in places]
+        assert listed(hq, f"status={status}&reverse=true") == [ids[place] for place in reversed(places)]
+
+    def test_all_of_them_have_to_pass(self, hq: Hq, ids: list[str]) -> None:
+        assert listed(hq, "name=resize&status=success&term=c%5B46%5D") == [ids[4], ids[6]]
+
+    @pytest.mark.parametrize("parameter", ["name", "term"])
+    @pytest.mark.parametrize("expression", ["(", "a{2000}", "%5B", "(%3F=a)", "*", "%5C1", "x" * 1001])
+    def test_an_expression_that_is_none(self, hq: Hq, ids: list[str], parameter: str, expression: str) -> None:
+        assert parameter in error_of(hq.get(f"/job?{parameter}={expression}"), 500)
+
+    def test_a_catastrophic_expression_is_not_one(self, hq: Hq, ids: list[str]) -> None:
+        last = hq.push(NOWHERE, name="a" * 20_000)["id"]
+        for expression in ("(a%2B)%2B%24b", "(a%7Caa)%2Bc", "(.*)*x.*y"):
+            assert last not in listed(hq, f"name={expression}")
+        hq.post(f"/job/{last}/stop")
+        hq.wait_for(last, "canceled")
+        assert hq.delete(f"/job/{last}").status == 200
+
+
+class TestPages:
+    @pytest.mark.parametrize("reverse", [False, True])
+    @pytest.mark.parametrize("limit", [1, 2, 5, 11, 12, 13])
+    @pytest.mark.parametrize("filters", ["", "&name=resize", "&status=waiting", "&term=nothing"])
+    def test_all_pages_together_are_the_whole(
+        self, hq: Hq, ids: list[str], reverse: bool, limit: int, filters: str
+    ) -> None:
+        query = f"limit={limit}&reverse={str(reverse).lower()}{filters}"
+        whole = listed(hq, f"reverse={str(reverse).lower()}{filters}")
+        found: list[str] = []
+        page = hq.list(query)
+        while True:
+            assert page["count"] <= limit
+            found += [job["id"] for job in page["jobs"]]
+            if not page["hasNext"]:
+                break
+            assert page["count"] == limit
+            page = hq.list(f"{query}&begin={page['next']}")
+        assert found == whole
+
+    def test_next_is_the_job_that_follows_whether_it_passes_or_not(self, hq: Hq, ids: list[str]) -> None:
+        page = hq.list("name=resize&limit=2")
+        assert [job["id"] for job in page["jobs"]] == [ids[0], ids[2]]
+        assert page["next"] == ids[3]
+        page = hq.list("status=failure&limit=2")
+        assert (page["hasNext"], page["next"]) == (True, ids[6])
+        assert listed(hq, f"status=failure&limit=2&begin={ids[6]}") == []
+
+    def test_begin_is_inclusive_and_need_not_exist(self, hq: Hq, ids: list[str]) -> None:
+        assert listed(hq, f"begin={ids[4]}") == ids[4:]
+        assert listed(hq, f"begin={int(ids[4]) - 1}") == ids[4:]
+        assert listed(hq, f"begin={int(ids[4]) + 1}") == ids[5:]
+        assert listed(hq, f"begin={ids[4]}&reverse=true") == ids[4::-1]
+        assert listed(hq, f"begin={int(ids[4]) + 1}&reverse=true") == ids[4::-1]
+        assert listed(hq, f"begin={int(ids[4]) - 1}&reverse=true") == ids[3::-1]
+
+    def test_begin_beyond_the_ends(self, hq: Hq, ids: list[str]) -> None:
+        for beyond in (int(ids[-1]) + 1, 2**63, 2**64 - 1):
+            assert listed(hq, f"begin={beyond}") == []
+            assert listed(hq, f"begin={beyond}&reverse=true") == ids[::-1]
+        assert listed(hq, "begin=0") == ids
+        assert listed(hq, "begin=1&reverse=true") == []
+        assert listed(hq, "begin=0&reverse=true") == ids[::-1]
+
+    @pytest.mark.parametrize("limit", ["0", "-1", "-99", "", "100000"])
+    def test_no_limit(self, hq: Hq, ids: list[str], limit: str) -> None:
+        page = hq.list(f"limit={limit}")
+        assert (page["hasNext"], page["count"]) == (False, len(ids))
+
+    @pytest.mark.parametrize(
+        ("parameter", "text"),
+        [
+            ("begin", "abc"),
+            ("begin", "-1"),
+            ("begin", "1.0"),
+            ("begin", str(2**64)),
+            ("limit", "abc"),
+            ("limit", "1.5"),
+            ("limit", "9" * 30),
+            ("reverse", "yes"),
+            ("reverse", "2"),
+            ("reverse", "TrUe"),
+        ],
+    )
+    def test_what_does_not_parse_is_told(self, hq: Hq, parameter: str, text: str) -> None:
+        assert error_of(hq.get(f"/job?{parameter}={text}"), 400).startswith(f"{parameter} must be ")
+
+
+class TestDashboard:
+    def test_it_is_a_list_and_the_figures(self, hq: Hq, ids: list[str]) -> None:
+        found = hq.get("/ui/internal/dashboard?reverse=true&limit=2&status=success").json
+        assert set(found) == {"stats", "jobList"}
+        assert found["stats"] == hq.get("/ui/internal/stats").json
+        assert [job["id"] for job in found["jobList"]["jobs"]] == [ids[7], ids[6]]
+        assert (found["jobList"]["next"], found["jobList"]["count"]) == (ids[5], 2)
+
+    def test_what_does_not_parse_is_told(self, hq: Hq) -> None:
+        error_of(hq.get("/ui/internal/dashboard?limit=x"), 400)
+
+
+class TestDefaultLimit:
+    def test_it_is_used_where_none_is_given(self) -> None:
+        with configured("[hq]\njob_list_default_limit = 2\n") as server, Hq(server) as hq:
+            made = [hq.done(NOWHERE)["id"] for _ in range(3)]
+            assert hq.list()["next"] == made[2]
+            assert hq.list("limit=0")["count"] == 2
+            assert hq.list("limit=-1")["count"] == 2
+            assert hq.list("limit=3")["count"] == 3
+            assert hq.get("/stats").json["jobListDefaultLimit"] == 2
+
+
+class TestLongLists:
+    def test_they_come_whole(self) -> None:
+        with configured("[hq]\ndispatchers = 1\n") as server, Hq(server) as hq:
+            made = [hq.push("http://[")["id"] for _ in range(2_001)]
+            hq.finished(made[-1])
+            plain, pretty = hq.get("/job"), hq.get("/job?pretty")
+            assert [job["id"] for job in plain.json["jobs"]] == made
+            assert list(plain.json) == ["jobs", "hasNext", "count"]
+            assert plain.json["count"] == 2_001
+            assert plain.text == json.dumps(plain.json, separators=(",", ":"))
+            assert pretty.text == json.dumps(plain.json, indent=2)
+            limited: Any = hq.list("limit=1500")
+            assert [job["id"] for job in limited["jobs"]] == made[:1500]
+            assert (limited["next"], limited["count"]) == (made[1500], 1500)

@@ -1,0 +1,228 @@
+// What the scripts of all pages share. Nothing that came from a job is ever read as HTML: it is set as text.
+
+const POLL_MS = 2000;
+
+// An element: h("a.button", {href: "x", onclick: f}, "text", other). Strings become text; null, false and "" are left out.
+function h(what, attributes, ...children) {
+  const [tag, ...classes] = what.split(".");
+  const element = document.createElement(tag || "div");
+  if (classes.length) element.className = classes.join(" ");
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== false && child !== ""));
+  return element;
+}
+
+const find = (selector) => document.querySelector(selector);
+
+// -- the server ----------------------------------------------------------------------------------------------------
+
+// Whole numbers that JavaScript would round stay as they were written.
+const keepNumbers = (key, value, context) =>
+  typeof value === "number" && context && JSON.rawJSON && String(value) !== context.source
+    ? JSON.rawJSON(context.source) : value;
+
+const parseJson = (text) => JSON.parse(text, keepNumbers);
+
+// Ask the server; `path` is relative to the page. Returns what it answered, throws an Error with its words.
+async function ask(method, path, body) {
+  let response, text;
+  try {
+    response = await fetch(new URL(path, document.baseURI), {
+      method, body, headers: body === undefined ? {} : {"Content-Type": "application/json"},
+    });
+    text = await response.text();
+  } catch {
+    throw new Error("The server cannot be reached; this page tries again.");
+  }
+  let answer = null;
+  try { answer = parseJson(text); } catch { /* not JSON: the status has to do */ }
+  if (!response.ok) throw new Error((answer && answer.error) || `The server answered with status ${response.status}.`);
+  return answer;
+}
+
+function showTrouble(error) {
+  find("#trouble span").textContent = error.message;
+  find("#trouble").hidden = false;
+}
+
+function hideTrouble() { find("#trouble").hidden = true; }
+
+// Do something that asks the server; show what goes wrong. Returns whether it went well.
+async function attempt(action) {
+  try {
+    await action();
+    return true;
+  } catch (error) {
+    showTrouble(error);
+    return false;
+  }
+}
+
+// -- screens -------------------------------------------------------------------------------------------------------
+
+let leave = [];  // what to stop when the screen changes
+
+// Call `refresh` now and then until the screen changes, never twice at a time, and not while nobody looks.
+// Returns a function that calls it at once.
+function poll(refresh) {
+  let timer = null, busy = false, again = false, ended = false, failed = false;
+  async function run() {
+    clearTimeout(timer);
+    if (busy) { again = true; return; }
+    busy = true;
+    do {
+      again = false;
+      try {
+        await refresh(() => ended);
+        if (failed) hideTrouble();
+        failed = false;
+      } catch (error) {
+        if (!ended && !failed) showTrouble(error);
+        failed = true;
+      }
+    } while (again && !ended);
+    busy = false;
+    if (!ended && !document.hidden) timer = setTimeout(run, POLL_MS);
+  }
+  const onVisible = () => { if (!document.hidden) run(); };
+  document.addEventListener("visibilitychange", onVisible);
+  leave.push(() => { ended = true; clearTimeout(timer); document.removeEventListener("visibilitychange", onVisible); });
+  run();
+  return run;
+}
+
+// `screens`: pairs of a pattern for the path below the page and a function of what it matches that returns an element.
+// `links`: pairs of path and title, for the bar.
+function start(title, links, screens) {
+  const base = () => new URL(".", document.baseURI).pathname;
+
+  function show() {
+    const below = decodeURI(location.pathname.slice(base().length)).replace(/\/+$/, "");
+    for (const stop of leave) stop();
+    leave = [];
+    hideTrouble();
+    for (const link of document.querySelectorAll("#nav a")) {
+      if (link.dataset.to === below) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    }
+    document.title = title;
+    let screen = null;
+    for (const [pattern, make] of screens) {
+      const match = below.match(pattern);
+      if (match) { screen = make(...match.slice(1)); break; }
+    }
+    find("#main").replaceChildren(screen || notFound());
+  }
+
+  find("#nav").append(...links.map(([to, text]) => h("a", {href: to || ".", "data-to": to}, text)));
+  addEventListener("popstate", show);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-to]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    go(link.dataset.to);
+  });
+  go = (to) => {
+    history.pushState(null, "", new URL(to || ".", document.baseURI));
+    show();
+    scrollTo(0, 0);
+  };
+  find("#trouble button").addEventListener("click", hideTrouble);
+  show();
+}
+
+let go;  // to the screen with a path below the page
+
+const notFound = () => h("div.card", null, h("p.empty", null, h("b", null, "There is nothing here."),
+  h("a", {href: ".", "data-to": ""}, "To the start page")));
+
+// A question with buttons: `answers` are triples of value, text and class. Resolves to a value, null when dismissed.
+function question(title, text, answers) {
+  return new Promise((resolve) => {
+    const dialog = h("dialog", {"aria-label": title, onclose: () => { dialog.remove(); resolve(dialog.returnValue || null); }},
+      h("h1", null, title), h("p", null, text),
+      h("form.buttons", {method: "dialog"}, h("button", {value: "", formnovalidate: true}, "Cancel"),
+        answers.map(([value, label, kind], index) =>
+          h(kind ? `button.${kind}` : "button", {value, autofocus: index === answers.length - 1}, label))));
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+// -- how things are shown ------------------------------------------------------------------------------------------
+
+const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+
+function duration(milliseconds) {
+  if (milliseconds < 1000) return `${Math.max(0, Math.round(milliseconds))} ms`;
+  const seconds = milliseconds / 1000;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds % 3600 / 60)} min`;
+}
+
+function ago(time) {
+  const seconds = Math.round((Date.now() - Date.parse(time)) / 1000);
+  if (seconds < 2) return "just now";
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
+    if (seconds >= length) return `${Math.floor(seconds / length)} ${unit} ago`;
+  }
+}
+
+// A time, told as how long ago; it stays true, and the pointer shows it in full.
+function when(time) {
+  if (!time) return h("span.dim", null, "–");
+  return h("time", {datetime: time, title: new Date(time).toLocaleString()}, ago(time));
+}
+
+setInterval(() => {
+  for (const element of document.querySelectorAll("time[datetime]")) {
+    const text = ago(element.dateTime);
+    if (element.textContent !== text) element.textContent = text;
+  }
+}, 1000);
+
+const status = (word) => h(`span.status.${word}`, null, word);
+
+const facts = (pairs) => h("dl.facts", null, pairs.filter((pair) => pair).map(([name, ...value]) =>
+  [h("dt", null, name), h("dd", null, ...value)]));
+
+// `share`, from 0 to 1, draws a line below.
+const figure = (name, value, note, share) => h("dl.card.figure", {}, h("dt", null, name),
+  h("dd", null, value, " ", note ? h("small", null, note) : null,
+    share === undefined ? null : h("progress", {max: 1, value: Math.min(share, 1), "aria-label": name})));
+
+// Rows for items with an `id`: those that did not change stay as they are.
+function updateRows(body, items, makeRow) {
+  const old = new Map([...body.children].map((row) => [row.dataset.id, row]));
+  const rows = items.map((item) => {
+    const text = JSON.stringify(item);
+    const row = old.get(item.id);
+    if (row && row.shows === text) return row;
+    const made = makeRow(item);
+    made.dataset.id = item.id;
+    made.shows = text;
+    return made;
+  });
+  if (rows.length !== body.children.length || rows.some((row, index) => row !== body.children[index])) {
+    body.replaceChildren(...rows);
+  }
+}
+
+// -- light and dark ------------------------------------------------------------------------------------------------
+
+(() => {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const set = () => {
+    document.documentElement.dataset.theme = localStorage.getItem("theme") || (system.matches ? "dark" : "light");
+  };
+  find("#theme").addEventListener("click", () => {
+    localStorage.setItem("theme", document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+    set();
+  });
+  system.addEventListener("change", set);
+  set();
+})();
