@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "import": "bulk",
     "drain": "bulk",
     "worker": "working",
+    "hq": "hq",
 }
 _ATTRIBUTES: Final = {"import": "import_jobs"}
 
