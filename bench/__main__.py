@@ -23,7 +23,7 @@ from bench.servers import Server, find_servers
 
 # Benchmarks of their own, each a script beside this one.
 _OTHERS: Final = tuple(
-    [name for name in ("clients", "fleet", "log", "soak") if Path(__file__).with_name(f"{name}.py").exists()]
+    [name for name in ("clients", "fleet", "http", "log", "soak") if Path(__file__).with_name(f"{name}.py").exists()]
 )
 _RESULTS: Final = Path(__file__).parent.parent / "build" / "bench" / "results.json"
 
@@ -33,7 +33,7 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(
     epilog="Other benchmarks: `bin/bench clients` for the client library, `bin/bench log` for the log by itself, "
-    "`bin/bench soak` for pauses, `bin/bench fleet` for bulk leases and touches."
+    "`bin/bench soak` for pauses, `bin/bench fleet` for bulk leases and touches, `bin/bench http` for the HTTP doors."
 )
 @click.option("--only", multiple=True, metavar="SCENARIO", help="Measure only this scenario; repeatable. See --list.")
 @click.option("--server", multiple=True, metavar="SERVER", help="Measure only this server; repeatable.")
