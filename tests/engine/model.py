@@ -194,7 +194,6 @@ class Model:
                 return r.Jobs([_job_info(job)])
             case c.Delete():
                 self._remove(job)
-                self._offer(job.spec.name)
                 return r.OK
             case c.Result(_, wait_ms):
                 if job.finished():
@@ -218,7 +217,7 @@ class Model:
                 elif job.state != "scheduled":
                     retry = job.spec.retry
                     self._put_back(job, retry.wait_ms(job.fails, job.job_id) if retry else 0)
-        self._offer(job.spec.name)
+                    self._hand_out()
         return r.OK
 
     def _by_holder(self, command: c.Touch | c.Release | c.Progress, job: ModelJob) -> r.Reply:
@@ -236,7 +235,7 @@ class Model:
                     self._touch(job)
             case c.Release(_, delay_ms):
                 self._end_lease(job, delay_ms)
-                self._offer(job.spec.name)
+                self._hand_out()
         return r.OK
 
     def _touch(self, job: ModelJob) -> None:
@@ -268,7 +267,7 @@ class Model:
         job.meta = meta
         self.jobs.append(job)
         self.names.add(spec.name)
-        self._offer(spec.name)
+        self._hand_out()
         return r.OK
 
     def _is_taken(self, job_id: bytes) -> bool:
@@ -289,6 +288,8 @@ class Model:
         if created != r.OK:
             return created
         job = self.jobs[-1]
+        if command.wait_ms == 0 and job.spec.name in self.options:
+            self._wake(all_of_them=False)
         if command.wait_ms == 0 and job.state == "ready":
             self._remove(job)
             return r.TIMED_OUT
@@ -309,30 +310,30 @@ class Model:
 
     def _lease(self, client: int, command: c.Lease, names: set[bytes]) -> r.Reply | None:
         self.names |= names
-        if [name for name in names if not self._leasers(name) and self._may_hand_out(name)]:
-            return self._take(client, command, names, has_waited=False)
+        free = {name for name in names if not self._leasers(name)}
+        if self._ready(free):
+            return self._take(client, command, free)
         if command.wait_ms == 0:
             return r.TIMED_OUT
         self._wait(client, command, [])
         return None
 
-    def _take(self, client: int, command: c.Lease, names: set[bytes], *, has_waited: bool) -> r.Reply:
+    def _take(self, client: int, command: c.Lease, names: set[bytes]) -> r.Reply:
         """What a lease gets. From which of the queues is the engine's choice, but it must take what it can."""
         told = self.told.get(client)
         jobs = told.jobs if isinstance(told, r.LeasedJobs) else [told]
         granted = []
         for leased in jobs:
-            allowed = self._allowed(names, has_waited)
+            allowed = self._ready(names)
             assert isinstance(leased, r.LeasedJob), f"{told} was told to {client}, who may have a job of {allowed}"
             assert leased.name in allowed, f"{leased.name!r} was leased from, allowed are {allowed}"
             granted.append(self._grant(self._in_state("ready", leased.name)[0], command.fenced))
-        more = self._allowed(names, has_waited)
-        assert len(granted) == command.count or not more, f"{client} could have more than {granted}"
+        assert len(granted) == command.count or not self._ready(names), f"{client} could have more than {granted}"
         return granted[0] if command.count == 1 else r.LeasedJobs(granted)
 
-    def _allowed(self, names: set[bytes], has_waited: bool) -> set[bytes]:
-        """Those of the queues that have a job for who `has_waited` longest, or comes and finds nobody waiting."""
-        return {name for name in names if self._may_hand_out(name) and (has_waited or not self._leasers(name))}
+    def _ready(self, names: set[bytes]) -> set[bytes]:
+        """Those of the queues that may hand out a job."""
+        return {name for name in names if self._may_hand_out(name)}
 
     def _configure(self, command: c.ConfigureQueue | c.PauseQueue | c.ResumeQueue) -> r.Reply:
         name = command.name
@@ -345,7 +346,10 @@ class Model:
                 given = {"paused": isinstance(command, c.PauseQueue)}
         new = {field: getattr(old, field) for field in old.__match_args__}
         new |= {field: value for field, value in given.items() if value is not None}
-        options = self.options[name] = QueueOptions(**new)
+        options = QueueOptions(**new)
+        if options == old:
+            return r.OK
+        self.options[name] = options
         per_ms = Fraction(options.lease_rate, 1_000_000)
         most = options.lease_burst or max(options.lease_rate // 1000, 1)
         bucket = self.buckets.pop(name, None)
@@ -369,49 +373,40 @@ class Model:
         moments = [job.deadline_ms for job in self.jobs if job.state in ("leased", "scheduled")]
         moments += [expires_ms for job in self.jobs if (expires_ms := job.expires_ms()) is not None]
         moments += [waiter.deadline_ms for waiter in self.waiters if not waiter.overdue]
-        moments += [self.buckets[name].next_ms(self.now_ms) for name in self.buckets if self._is_paced(name)]
         moments += [each.next_ms for each in self.recurring if each.next_ms is not None]
         moments += [self.now_ms for _ in self.freed]
+        moments += [self.buckets[name].next_ms(self.now_ms) for name in self.buckets if self._is_paced(name)]
         return min(moments, default=None)
 
     def tick(self, now_ms: int) -> None:
-        """First the TTLs that are over, leases and scheduled times, then what options allow, jobs that recur, waits.
+        """First the TTLs that are over, then leases and scheduled times, then jobs that recur, then waits.
 
-        Each goes by deadline; but which of the paced queues wakes first is left open: `told` says who got a job.
+        In between, and at the end, those who wait get what the options of their queues allow.
         """
         self.now_ms = now_ms
-        woken: dict[bytes, None] = {}
         expired = [(expires_ms, job) for job in self.jobs if (expires_ms := job.expires_ms()) is not None]
         for expires_ms, job in sorted(expired, key=lambda pair: (pair[0], pair[1].seq)):
             if expires_ms <= now_ms:
                 self.evicted_jobs += not job.finished()
                 self._remove(job)
-                woken[job.spec.name] = None
         due = [job for job in self.jobs if job.state in ("leased", "scheduled") and job.deadline_ms <= now_ms]
         for job in sorted(due, key=lambda job: (job.deadline_ms, job.timer)):
             if job.state == "leased":
                 self._end_lease(job, timed_out=True)
             else:
                 job.state = "ready"
-            woken[job.spec.name] = None
-        for name in woken:
-            self._offer(name)
-        for client, reply in self.told.items():
-            (waiter, *_) = [each for each in self.waiters if each.client == client] or [None]
-            if waiter is not None and isinstance(waiter.command, c.Lease):
-                first = reply.jobs[0] if isinstance(reply, r.LeasedJobs) else reply
-                if isinstance(first, r.LeasedJob) and self._may_hand_out(first.name):
-                    self._offer(first.name)
+        self._hand_out()
+        self._wake()
         while self.freed:
             self._occur(self.freed.pop(0))
         recurring = [(each.next_ms, each.timer, each) for each in self.recurring if each.next_ms is not None]
         for next_ms, _, each in sorted(recurring, key=lambda triple: triple[:2]):
             if next_ms <= now_ms:
                 self._occur(each)
-        assert not [name for name in self.names if self._leasers(name) and self._may_hand_out(name)]
         for waiter in sorted(self.waiters, key=lambda waiter: waiter.deadline_ms):
             if waiter in self.waiters and waiter.deadline_ms <= now_ms and not waiter.overdue:
                 self._time_out(waiter)
+        self._wake()
 
     def _occur(self, recurring: ModelRecurring) -> None:
         at_ms = recurring.held_ms
@@ -488,15 +483,31 @@ class Model:
             if not waiter.jobs:
                 self._answer(waiter, _found(waiter) or r.NOT_FOUND)
 
+    def _hand_out(self) -> None:
+        """Give ready jobs to those who wait for them, longest first. A lease gets jobs of one of its queues."""
+        for waiter in list(self.waiters):
+            if isinstance(waiter.command, c.Lease) and self._ready(set(waiter.command.names) - set(self.options)):
+                told = self.told.get(waiter.client)
+                first = told.jobs[0] if isinstance(told, r.LeasedJobs) else told
+                assert isinstance(first, r.LeasedJob), f"{waiter} got nothing, though it waited longest"
+                assert first.name in waiter.command.names
+                self._answer(waiter, self._take(waiter.client, waiter.command, {first.name}))
+
+    def _wake(self, *, all_of_them: bool = True) -> None:
+        """Where queues have options, those who wait get jobs at the next tick. Which queue goes first is left open."""
+        for client, told in self.told.items():
+            waiters = [waiter for waiter in self.waiters if waiter.client == client]
+            first = told.jobs[0] if isinstance(told, r.LeasedJobs) else told
+            if waiters and isinstance(first, r.LeasedJob) and first.name in self._ready(set(self.options)):
+                (waiter,) = waiters
+                assert isinstance(waiter.command, c.Lease)
+                assert waiter is self._leasers(first.name)[0], f"{client} got a job for which others wait longer"
+                self._answer(waiter, self._take(client, waiter.command, {first.name}))
+        late = [name for name in self._ready(self.names) if self._leasers(name)]
+        assert not (late and all_of_them), f"somebody could have a job of {late}"
+
     def _leasers(self, name: bytes) -> list[ModelWaiter]:
         return [w for w in self.waiters if isinstance(w.command, c.Lease) and name in w.command.names]
-
-    def _offer(self, name: bytes) -> None:
-        """Give what a queue may hand out to those who wait for it, longest first."""
-        while (leasers := self._leasers(name)) and self._may_hand_out(name):
-            command = leasers[0].command
-            assert isinstance(command, c.Lease)
-            self._answer(leasers[0], self._take(leasers[0].client, command, {name}, has_waited=True))
 
     # -- options -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from workq import commands as c
 from workq.engine import NEVER_MS
 from workq.engine.bucket import TokenBucket
 from workq.engine.documents import QUEUES
-from workq.replies import OK, QUEUE_FULL, JobResult, LeasedJob
+from workq.replies import OK, QUEUE_FULL, JobResult, LeasedJob, LeasedJobs
 from workq.values import InvalidValue, JobSpec
 
 
@@ -78,6 +78,7 @@ class TestMaxLeased:
             driver.wait(100)
         else:
             getattr(driver, end)(1)
+            driver.wait(0)
         assert number_of(call.reply) == (1 if end == "time out" else 2)
 
     def test_a_run_that_ends_frees_its_lease(self, driver: Driver) -> None:
@@ -87,6 +88,7 @@ class TestMaxLeased:
         assert driver.leased() == 1
         call = driver.lease(wait_ms=1000)
         driver.complete(1)
+        driver.wait(0)
         assert isinstance(run.reply, JobResult)
         assert number_of(call.reply) == 2
 
@@ -182,6 +184,37 @@ class TestLeaseRate:
         driver.engine.held = False
         driver.wait(0)
         assert number_of(call.reply) == 2
+
+
+class TestBulk:
+    def test_a_lease_of_many_gets_as_many_as_the_options_allow(self, driver: Driver) -> None:
+        configure(driver, max_leased=3)
+        for number in range(9):
+            driver.add(number)
+        reply = driver.do(c.Lease((b"q",), 0, count=5))
+        assert isinstance(reply, LeasedJobs)
+        assert len(reply.jobs) == 3
+
+    def test_one_that_waited_gets_all_that_is_freed(self, driver: Driver) -> None:
+        driver.do(c.PauseQueue(b"q"))
+        for number in range(9):
+            driver.add(number)
+        first, second = [driver.start(c.Lease((b"q",), 1000, count=5)) for _ in range(2)]
+        driver.do(c.ResumeQueue(b"q"))
+        driver.wait(0)
+        counts = [len(call.reply.jobs) for call in (first, second) if isinstance(call.reply, LeasedJobs)]
+        assert counts == [5, 4]
+
+    def test_of_one_job_it_is_still_a_list(self, driver: Driver) -> None:
+        """Also when there is room for the step of one job only."""
+        driver.do(c.PauseQueue(b"q"))
+        driver.add(1)
+        driver.add(2)
+        call = driver.start(c.Lease((b"q",), 1000, count=5))
+        driver.do(c.ResumeQueue(b"q"))
+        driver.engine.tick(driver.now_ms, 1)
+        assert isinstance(call.reply, LeasedJobs)
+        assert len(call.reply.jobs) == 1
 
 
 class TestSeveralQueues:

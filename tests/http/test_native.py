@@ -327,6 +327,24 @@ class TestFinish:
         assert [job["id"] for job in http.get(f"/v1/queues/{queue}/jobs?state=scheduled").json["jobs"]] == [job_id]
 
 
+class TestQueueOptions:
+    def test_limits_and_pause(self, http: HttpClient, queue: str) -> None:
+        path = f"/v1/queues/{queue}"
+        options = {"max_len": 1, "lease_rate": 4_000_000, "lease_burst": 2, "ttr_ms": 777, "returned": "back"}
+        assert http.put(f"{path}/options", options).status == 204
+        assert http.post(f"{path}/pause").status == 204
+        add(http, queue)
+        assert refused(http, "POST", "/v1/jobs", 409, {"queue": queue}) == "Queue full"
+        assert http.post(f"{path}/lease").json == {"jobs": []}
+        assert http.post(f"{path}/resume").status == 204
+        assert http.post(f"{path}/lease").json["jobs"][0]["ttr_ms"] == 777
+
+    def test_an_option_out_of_range(self, http: HttpClient, queue: str) -> None:
+        path = f"/v1/queues/{queue}/options"
+        assert "max_len" in refused(http, "PUT", path, 400, {"max_len": -1})
+        assert "returned" in refused(http, "PUT", path, 400, {"returned": "middle"})
+
+
 class TestLists:
     def test_queues_in_pages(self, http: HttpClient, queue: str) -> None:
         names = sorted([f"{queue}-{i}" for i in range(3)])

@@ -262,6 +262,8 @@ class Engine:
         waiter = RunWaiter(on_reply, now_ms + command.wait_ms, job)
         self._watch(waiter)
         self._offer(job.queue, now_ms)
+        if command.wait_ms == 0 and job.queue.options is not None:
+            self._hand_out(job.queue, now_ms, 1)
         if command.wait_ms == 0 and job.state != LEASED:
             self._end_wait(waiter)
             self._remove(job)
@@ -272,7 +274,7 @@ class Engine:
         names = command.names
         if len(names) == 1:
             queue = self.state.queues.get(names[0]) or self.state.queue(names[0])
-            job = self._next_job(queue, now_ms)
+            job = None if queue.leasers else queue.next_job(now_ms)  # who comes now stands behind those who wait
             if job is not None:
                 if command.count == 1:
                     return self._grant(job, now_ms, command.fenced)
@@ -280,9 +282,10 @@ class Engine:
             queues = [queue]
         else:
             queues = [self.state.queue(name) for name in dict.fromkeys(names)]
-            job = self._draw(queues, now_ms)
+            free = [queue for queue in queues if not queue.leasers]
+            job = self._draw(free, now_ms)
             if job is not None:
-                return self._grant_several(job, queues, command.count, command.fenced, now_ms)
+                return self._grant_several(job, free, command.count, command.fenced, now_ms)
         if command.wait_ms == 0:
             return TIMED_OUT
         waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues, command.fenced, command.count)
@@ -434,17 +437,15 @@ class Engine:
     # -- what happens by itself ----------------------------------------------------------------------------------
 
     def _tick_jobs(self, now_ms: int, steps: int) -> None:
-        # Queues are offered when all is done to jobs: the best ones first, and to a bulk lease as many as there are.
-        woken: dict[Queue, None] = {}
         # Expiries go first, so that nobody is handed a job whose life is over.
         expiries = self.state.expiries
         while expiries.next_ms <= now_ms and steps > 0:
             steps -= 1
             expired = expiries.step(now_ms)
             if expired is not None:
-                self._expire(expired)
-                if expired.queue.leasers:
-                    woken[expired.queue] = None
+                self._expire(expired, now_ms)
+        # Offered when all are ready: the best ones first, and to a bulk lease as many as there are.
+        woken: dict[Queue, None] = {}
         deadlines = self.state.deadlines
         while deadlines.next_ms <= now_ms and steps > 0:
             steps -= 1
@@ -461,11 +462,12 @@ class Engine:
             self._offer(queue, now_ms)
         wakes = self._wakes
         while wakes.next_ms <= now_ms and steps > 0:
-            steps -= 1
-            paced = wakes.step(now_ms)
-            if paced is not None:
-                paced.wake_ms = NEVER_MS
-                self._offer(paced, now_ms)
+            woken_queue = wakes.step(now_ms)
+            if woken_queue is None:
+                steps -= 1
+            else:
+                woken_queue.wake_ms = NEVER_MS
+                steps -= self._hand_out(woken_queue, now_ms, steps)
 
     def _tick_recurring(self, now_ms: int, admit: Callable[[int], bool]) -> None:
         state = self.state
@@ -519,16 +521,18 @@ class Engine:
         if job is not None:
             self._offer(job.queue, now_ms)
 
-    def _expire(self, job: Job) -> None:
+    def _expire(self, job: Job, now_ms: int) -> None:
         self._commit(job, Expired(job.job_id))
         self._answer_watchers(job, NOT_FOUND)
+        self._offer(job.queue, now_ms)
 
     def _end_lease(self, job: Job, returned: Returned | SentToBack | Released, now_ms: int) -> None:
         """The lease of `job` ended without a result: it is `returned`, unless this was its last attempt."""
+        queue = job.queue
         if job.spec.foreground and self._nobody_waits_for(job):
             self._answer_watchers(job, TIMED_OUT)
             self._remove(job)
-        elif job.queue.is_last_attempt(job):
+        elif queue.is_last_attempt(job):
             self._commit(job, Exhausted(job.job_id, now_ms))
             self._announce(job)
         else:
@@ -581,18 +585,34 @@ class Engine:
         return job
 
     def _offer(self, queue: Queue, now_ms: int) -> None:
-        """`queue` may have jobs to hand out, or may hand out more: whoever waits longest gets the best job."""
-        if not queue.leasers:
+        """Jobs of `queue` may have become ready: of those who wait, the one who waits longest gets the best job.
+
+        Where there are options this is left to `tick`, which can count what it does: options may allow much at once.
+        """
+        if queue.options is not None:
+            if queue.leasers:
+                self._wake_later(queue, now_ms)
             return
         while queue.leasers:
-            best = queue.next_job(now_ms)
+            best = queue.first_ready()
             if best is None:
-                break
+                return
             waiter = next(iter(queue.leasers))
             self._end_wait(waiter)
-            waiter.on_reply(self._grant_several(best, [queue], waiter.count, waiter.fenced, now_ms, True))
-        if queue.options is not None:
-            self._wake_later(queue, now_ms)
+            waiter.on_reply(self._grant_several(best, [queue], waiter.count, waiter.fenced, now_ms))
+
+    def _hand_out(self, queue: Queue, now_ms: int, most: int) -> int:
+        """Give whoever waits longest what the options of `queue` allow now, `most` jobs at most; return how many."""
+        before = queue.counts[LEASED]
+        best = queue.next_job(now_ms) if queue.leasers else None
+        if best is not None:
+            waiter = next(iter(queue.leasers))
+            self._end_wait(waiter)
+            count = waiter.count
+            reply = self._grant_several(best, [queue], min(count, most), waiter.fenced, now_ms)
+            waiter.on_reply(LeasedJobs([reply]) if count > 1 and isinstance(reply, LeasedJob) else reply)
+        self._wake_later(queue, now_ms)
+        return max(queue.counts[LEASED] - before, 1)
 
     def _wake_later(self, queue: Queue, now_ms: int) -> None:
         """Have `tick` offer the next job of `queue` when its options allow it, if somebody waits: now, or later."""
@@ -604,33 +624,22 @@ class Engine:
             if wake_ms != NEVER_MS:
                 self._wakes.add(queue, wake_ms)
 
-    def _next_job(self, queue: Queue, now_ms: int) -> Job | None:
-        """The job that somebody who comes now may have. Where others wait for options, he stands behind them."""
-        if queue.leasers:
-            return None
-        return queue.next_job(now_ms)
-
     def _draw(self, queues: list[Queue], now_ms: int) -> Job | None:
-        """The job to lease next from one of `queues`, for somebody who comes now."""
-        jobs = [job for queue in queues if (job := self._next_job(queue, now_ms)) is not None]
-        if not jobs:
+        """The job to lease next from one of `queues`."""
+        ready = [queue for queue in queues if queue.next_lease_ms(now_ms) <= now_ms]
+        if not ready:
             return None
-        return jobs[0] if len(jobs) == 1 else self._random.choice(jobs)
+        return (ready[0] if len(ready) == 1 else self._random.choice(ready)).first_ready()
 
-    def _grant_several(
-        self, job: Job, queues: list[Queue], count: int, fenced: bool, now_ms: int, has_waited: bool = False
-    ) -> Reply:
-        """Hand out `job` and, for a `count` above 1, what else may be had from `queues`.
-
-        has_waited  whether it is for the one who waited longest, who stands behind nobody; for one queue
-        """
+    def _grant_several(self, job: Job, queues: list[Queue], count: int, fenced: bool, now_ms: int) -> Reply:
+        """Hand out `job` and, for a `count` above 1, what else is ready in `queues`."""
         leased = self._grant(job, now_ms, fenced)
         if count == 1:
             return leased
         jobs = [leased]
         size = len(job.payload)
         while len(jobs) < count:
-            following = queues[0].next_job(now_ms) if has_waited else self._draw(queues, now_ms)
+            following = self._draw(queues, now_ms)
             if following is None:
                 break
             size += len(following.payload)
