@@ -86,6 +86,8 @@ MAX_LEASED: Final = Range("Max Leased", 0, 2**32 - 1)
 LEASE_RATE: Final = Range("Lease Rate", 0, 2**32 - 1, "jobs per 1000 s")
 LEASE_BURST: Final = Range("Lease Burst", 0, 2**32 - 1)
 QUEUE_TTR: Final = Range("TTR", 0, DAY_MS, "ms")
+# What options can hold, again more than the text protocol allows.
+LONGEST_QUEUE_TTR: Final = Range("TTR", 0, LONGEST_DELAY_MS, "ms")
 META_SIZE: Final = Range("meta size", 0, MIB, "bytes")
 DOCUMENT_SIZE: Final = Range("document size", 0, MIB, "bytes")
 DOCUMENT_KEY_SIZE: Final = Range("document key size", 1, 1024, "bytes")
@@ -146,7 +148,7 @@ class QueueOptions(Record):
         self.max_leased = MAX_LEASED.check(max_leased)
         self.lease_rate = LEASE_RATE.check(lease_rate)
         self.lease_burst = LEASE_BURST.check(lease_burst)
-        self.ttr_ms = QUEUE_TTR.check(ttr_ms)
+        self.ttr_ms = LONGEST_QUEUE_TTR.check(ttr_ms)
         self.max_attempts = COUNT.check(max_attempts)
         self.to_back = to_back
         self.paused = paused

@@ -161,6 +161,10 @@ class Dispatcher:
         push = self._pushes.get(job_id)
         return 0 if push is None else push.started_ms
 
+    def sending(self, name: bytes) -> list[bytes]:
+        """The ids of the jobs of the queue `name` that are being sent."""
+        return [job_id for job_id, push in self._pushes.items() if push.queue.name == name]
+
     def cancel(self, job_id: bytes) -> bool:
         """Drop the request of a job that is being sent; the job fails for good. Return whether it was being sent."""
         push = self._pushes.get(job_id)

@@ -1,19 +1,302 @@
-"""The messages door."""
+"""The messages door: the API of an SQS-like queue. Consumers poll for one message at a time, and lock it.
 
+A message is a job of the queue `messages.<name>`: its TTR is the visibility timeout, its attempts are the receives. The
+options of a queue are the engine's, so they hold at once for every message; what the door itself keeps of a queue, its
+times, is a document. Messages that ended go to the archive, and stay there until their queue is deleted.
+
+Where documents and code of the original disagree, this follows what its users can rely on: see
+`doc/coming-from-messages.md`.
+"""
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
+from msgspec.json import decode, encode
 
+from workq import commands as c
+from workq.archive import Archive, ArchivedJob
+from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway
-from workq.http.application import application, plain_error
+from workq.http.application import Handler, HttpError, application, plain_error, read_body
+from workq.http.names import queue_name
 from workq.http.settings import MessagesSettings
+from workq.replies import Documents, JobIds, Jobs, LeasedJob
+from workq.values import COUNT, DAY_MS, LONGEST_QUEUE_TTR, TTL, JobSpec, Range, shown
+
+log = logging.getLogger("workq.http.messages")
+
+LARGEST_MESSAGE: Final = 2 * 1_048_576
+DOOR: Final = "messages"
+_DOCUMENT: Final = "messages/queue/"
+_LEASED: Final = 4  # as `inspect job` numbers the states
+_INTEGER: Final = Range("integer", -(2**63), 2**63 - 1)
+_COMPLETED: Final = 1  # flags in the archive
+_FAILED: Final = 2
+_REMOVED_AT_ONCE: Final = 500
+_OPTIONS: Final = ("max_attempts", "visibility_timeout_seconds")
+
+
+class _Kept(msgspec.Struct):
+    """What the document of a queue holds. Times are Unix milliseconds."""
+
+    max_attempts: int
+    visibility_timeout_seconds: int
+    inserted_ms: int
+    updated_ms: int
+
+
+class Queue(msgspec.Struct):
+    """A queue as the API shows it. Times are UTC, with milliseconds."""
+
+    name: str
+    max_attempts: int
+    visibility_timeout_seconds: int
+    inserted_at: str
+    updated_at: str
+
+
+class Message(msgspec.Struct):
+    """A message as `receive` gives it; `attempts` counts this receive."""
+
+    id: str
+    args: msgspec.Raw
+    queue: str
+    attempts: int
+
+
+class _Ended(msgspec.Struct):
+    """What the archive keeps of a message, beside its columns."""
+
+    args: msgspec.Raw
+    attempts: int
 
 
 class MessagesDoor:
     """The API of messages on our jobs."""
 
-    def __init__(self, gateway: Gateway, settings: MessagesSettings) -> None:
+    def __init__(self, gateway: Gateway, archive: Archive, settings: MessagesSettings) -> None:
         self._gateway = gateway
+        self._archive = archive
         self._settings = settings
+        archive.register(DOOR, self._archived)
+        for key in settings.without_effect:
+            log.warning("[messages]: %s has no effect: messages are kept in --data-dir", key)
 
     def application(self) -> web.Application:
         """A new application that serves it, to be mounted anywhere."""
-        return application(plain_error)
+        served = application(plain_error)
+        timeout_s = self._settings.request_timeout
+        if timeout_s is not None:
+            served.middlewares.append(_limit_time(timeout_s))
+        for slash in ("", "/"):  # the original means to accept both
+            served.router.add_post(f"/queues{slash}", self._create)
+            served.router.add_get(f"/queues{slash}", self._list)
+            served.router.add_get(f"/queues/{{name}}{slash}", self._show)
+            served.router.add_put(f"/queues/{{name}}{slash}", self._update)
+            served.router.add_delete(f"/queues/{{name}}{slash}", self._delete)
+            served.router.add_post(f"/queues/{{name}}/enqueue{slash}", self._enqueue)
+            served.router.add_get(f"/queues/{{name}}/receive{slash}", self._receive, allow_head=False)
+            served.router.add_put(f"/messages/{{id}}/complete{slash}", self._complete)
+            served.router.add_put(f"/messages/{{id}}/fail{slash}", self._fail)
+        return served
+
+    # -- queues --------------------------------------------------------------------------------------------------
+
+    async def _create(self, request: web.Request) -> web.Response:
+        name = _text(request, "name")
+        max_attempts, timeout_s = [_number(request, option) for option in _OPTIONS]
+        _check_options([max_attempts, timeout_s])
+        if await self._kept(name) is not None:
+            raise HttpError(409, f"Error: queue name must be unique, and there is a queue {shown(name)} already")
+        now_ms = self._gateway.now_ms()
+        await self._keep(name, _Kept(max_attempts, timeout_s, now_ms, now_ms))
+        return _nothing()
+
+    async def _list(self, request: web.Request) -> web.Response:
+        documents = await self._documents(_DOCUMENT)
+        return _json([_queue(key.removeprefix(_DOCUMENT), kept) for key, kept in documents])
+
+    async def _show(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        kept = await self._kept(name)
+        return _json(None if kept is None else _queue(name, kept))
+
+    async def _update(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        given = [_number(request, option) if option in request.query else None for option in _OPTIONS]
+        _check_options(given)
+        kept = await self._kept(name)
+        if kept is not None and given != [None, None]:
+            max_attempts, visibility_timeout_seconds = given
+            kept.max_attempts = max_attempts or kept.max_attempts
+            kept.visibility_timeout_seconds = visibility_timeout_seconds or kept.visibility_timeout_seconds
+            kept.updated_ms = self._gateway.now_ms()
+            await self._keep(name, kept)
+        return _nothing()
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if await self._kept(name) is not None:
+            await self._gateway.execute(c.PutDocument(_key(name), b""))
+            await self._remove_messages(queue_name(DOOR, name))
+            await self._archive.delete_queue(DOOR, name)
+        return _nothing()
+
+    async def _remove_messages(self, queue: bytes) -> None:
+        """Delete every message of the engine's queue, a few at a time."""
+        reply = await self._gateway.execute(c.InspectJobIds(queue))
+        assert isinstance(reply, JobIds)
+        for start in range(0, len(reply.job_ids), _REMOVED_AT_ONCE):
+            ids = reply.job_ids[start : start + _REMOVED_AT_ONCE]
+            await asyncio.gather(*[self._gateway.execute(c.Delete(job_id)) for job_id in ids])
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    async def _enqueue(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        body = await read_body(request)
+        try:
+            decode(body)
+        except msgspec.DecodeError as error:
+            raise HttpError(400, f"Something went wrong: the message is not JSON: {error}") from None
+        if len(body) > LARGEST_MESSAGE:
+            raise HttpError(413, f"The message is too long: at most {LARGEST_MESSAGE} bytes are allowed")
+        if await self._kept(name) is None:
+            raise HttpError(404, f"Something went wrong: there is no queue {shown(name)}")
+        message_id = uuid.uuid4()
+        spec = JobSpec(queue_name(DOOR, name), DAY_MS, TTL.highest)
+        await self._gateway.execute(c.Add(message_id.bytes, spec, body.strip(), encode(name)))
+        return _json({"message_id": str(message_id)})
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if await self._kept(name) is None:
+            return _json(None)
+        leased = await self._gateway.execute(c.Lease((queue_name(DOOR, name),), 0, fenced=True))
+        if not isinstance(leased, LeasedJob):
+            return _json(None)
+        message_id = str(uuid.UUID(bytes=leased.job_id))
+        return _json(Message(message_id, msgspec.Raw(leased.payload), name, leased.attempt))
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        job_id = _message_id(request)
+        if await self._is_locked(job_id):
+            await self._gateway.execute(c.Complete(job_id, b""))
+        return _nothing()
+
+    async def _fail(self, request: web.Request) -> web.Response:
+        job_id = _message_id(request)
+        if await self._is_locked(job_id):
+            await self._gateway.execute(c.Fail(job_id, b"", final=True))
+        return _nothing()
+
+    async def _is_locked(self, job_id: bytes) -> bool:
+        """Whether the job is a message that somebody holds: only then can it be ended, by anybody."""
+        found = await self._gateway.execute(c.InspectJob(job_id))
+        if not isinstance(found, Jobs):
+            return False
+        job = found.jobs[0]
+        return job.state == _LEASED and job.name.startswith(DOOR.encode() + b".")
+
+    # -- what is kept --------------------------------------------------------------------------------------------
+
+    async def _documents(self, prefix: str) -> list[tuple[str, _Kept]]:
+        reply = await self._gateway.execute(c.ListDocuments(prefix.encode()))
+        assert isinstance(reply, Documents)
+        return [(key.decode(), decode(value, type=_Kept)) for key, value in reply.documents]
+
+    async def _kept(self, name: str) -> _Kept | None:
+        reply = await self._gateway.execute(c.GetDocument(_key(name)))
+        return decode(reply.documents[0][1], type=_Kept) if isinstance(reply, Documents) else None
+
+    async def _keep(self, name: str, kept: _Kept) -> None:
+        """Remember a queue, and let the engine act on its options, for the messages that are in it, too."""
+        ttr_ms = min(kept.visibility_timeout_seconds * 1000, LONGEST_QUEUE_TTR.highest)
+        max_attempts = min(kept.max_attempts, COUNT.highest)
+        options = c.ConfigureQueue(queue_name(DOOR, name), ttr_ms=ttr_ms, max_attempts=max_attempts, to_back=True)
+        await self._gateway.execute(options)
+        await self._gateway.execute(c.PutDocument(_key(name), encode(kept)))
+
+    def _archived(self, job: Job) -> ArchivedJob:
+        """A message that has ended, as it is kept until its queue is deleted."""
+        return ArchivedJob(
+            door=DOOR,
+            queue=decode(job.meta, type=str),
+            number=None,
+            job_id=job.job_id,
+            created_ms=job.created_ms,
+            finished_ms=self._gateway.now_ms(),
+            flags=_COMPLETED if job.state == COMPLETED else _FAILED,
+            data=encode(_Ended(msgspec.Raw(job.payload), job.attempts)),
+        )
+
+
+def _limit_time(timeout_s: float) -> Middleware:
+    """What answers a request with 408 that takes longer."""
+
+    @web.middleware
+    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await handler(request)
+        except TimeoutError:
+            raise HttpError(408, f"The request took longer than {timeout_s:g} s") from None
+
+    return limit
+
+
+def _key(name: str) -> bytes:
+    return f"{_DOCUMENT}{name}".encode("utf-8", "surrogatepass")
+
+
+def _text(request: web.Request, name: str) -> str:
+    if name not in request.query:
+        raise HttpError(400, f"The query parameter {name} is missing")
+    return request.query[name]
+
+
+def _number(request: web.Request, name: str) -> int:
+    text = _text(request, name)
+    if re.fullmatch(r"[+-]?[0-9]{1,40}", text) is None or not _INTEGER.lowest <= int(text) <= _INTEGER.highest:
+        raise HttpError(400, f"The query parameter {name}: {shown(text)} is not {_INTEGER}")
+    return int(text)
+
+
+def _check_options(options: Sequence[int | None]) -> None:
+    for name, value in zip(_OPTIONS, options, strict=True):
+        if value is not None and value < 1:
+            raise HttpError(422, f"{name} must be >= 1, and {value} is not")
+
+
+def _message_id(request: web.Request) -> bytes:
+    text = request.match_info["id"]
+    try:
+        return uuid.UUID(text).bytes
+    except ValueError:
+        raise HttpError(400, f"{shown(text)} is not a UUID like 7aab413c-d164-468e-ab3b-14a4ee1ece3d") from None
+
+
+def _queue(name: str, kept: _Kept) -> Queue:
+    return Queue(
+        name, kept.max_attempts, kept.visibility_timeout_seconds, _time(kept.inserted_ms), _time(kept.updated_ms)
+    )
+
+
+def _time(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.") + f"{time_ms % 1000:03d}"
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=encode(value), content_type="application/json")
+
+
+def _nothing() -> web.Response:
+    return web.Response()

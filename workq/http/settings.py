@@ -13,6 +13,7 @@ import attrs
 
 from workq.settings import (
     ADDRESS,
+    PORT,
     SWITCH,
     TEXT,
     Address,
@@ -20,6 +21,7 @@ from workq.settings import (
     Kind,
     one_of,
     repeatable_setting,
+    seconds,
     setting,
     whole_number,
 )
@@ -107,11 +109,102 @@ class HqSettings:
         return tuple([key for key in ("data_dir", "log_level", "log_file", "access_log_file") if getattr(self, key)])
 
 
+_ELSEWHERE: Final = "without effect: it is said for the whole server"
+_ANYTHING: Final = Kind("VALUE", "a value", str, (int, float, bool))
+_POSITIVE: Final = whole_number(Range("number", 1, 2**32 - 1))
+
+
+def _shown_setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
 @attrs.frozen(kw_only=True)
 class FireworqSettings:
-    """The table `[fireworq]`."""
+    """The table `[fireworq]`; each key is also read from the variable `FIREWORQ_` and its name in capitals.
+
+    Intervals are in milliseconds, `shutdown_timeout` and `dispatch_idle_conn_timeout` in seconds. What is said for the
+    whole server elsewhere is read, so that a set-up can be used as it is, and has no effect: see `without_effect`.
+    """
+
+    bind: Address | None = setting(
+        "where to listen, unless --fireworq-listen says it", ADDRESS, variable="FIREWORQ_BIND"
+    )
+    queue_default: str = setting(
+        "where jobs without a routing go; empty: nowhere", TEXT, "default", variable="FIREWORQ_QUEUE_DEFAULT"
+    )
+    queue_default_polling_interval: int = setting(
+        "what queues say that give none; nothing polls here",
+        _POSITIVE,
+        "200",
+        variable="FIREWORQ_QUEUE_DEFAULT_POLLING_INTERVAL",
+    )
+    queue_default_max_workers: int = setting(
+        "jobs sent at a time, for queues that do not say it",
+        _POSITIVE,
+        "20",
+        variable="FIREWORQ_QUEUE_DEFAULT_MAX_WORKERS",
+    )
+    keep_alive: bool = setting(
+        "whether connections of clients may be used again", SWITCH, "false", variable="FIREWORQ_KEEP_ALIVE"
+    )
+    dispatch_keep_alive: bool | None = setting(
+        "whether those to web workers may; as keep_alive unless given", SWITCH, variable="FIREWORQ_DISPATCH_KEEP_ALIVE"
+    )
+    dispatch_user_agent: str | None = setting(
+        "who web workers are told we are", TEXT, variable="FIREWORQ_DISPATCH_USER_AGENT"
+    )
+    pid: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_PID")
+    shutdown_timeout: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_SHUTDOWN_TIMEOUT")
+    dispatch_max_conns_per_host: str | None = setting(
+        _ELSEWHERE, _ANYTHING, variable="FIREWORQ_DISPATCH_MAX_CONNS_PER_HOST"
+    )
+    dispatch_idle_conn_timeout: str | None = setting(
+        _ELSEWHERE, _ANYTHING, variable="FIREWORQ_DISPATCH_IDLE_CONN_TIMEOUT"
+    )
+    config_refresh_interval: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_CONFIG_REFRESH_INTERVAL")
+    access_log: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ACCESS_LOG")
+    access_log_tag: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ACCESS_LOG_TAG")
+    error_log: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ERROR_LOG")
+    error_log_level: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ERROR_LOG_LEVEL")
+    queue_log: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_QUEUE_LOG")
+    queue_log_tag: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_QUEUE_LOG_TAG")
+    queue_log_level: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_QUEUE_LOG_LEVEL")
+    driver: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_DRIVER")
+    mysql_dsn: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_MYSQL_DSN")
+    queue_mysql_dsn: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_QUEUE_MYSQL_DSN")
+    repository_mysql_dsn: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_REPOSITORY_MYSQL_DSN")
+
+    @property
+    def dispatch_keeps_alive(self) -> bool:
+        """Whether connections to web workers may be used again."""
+        return self.keep_alive if self.dispatch_keep_alive is None else self.dispatch_keep_alive
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The keys given that have no effect here."""
+        rows = attrs.fields(FireworqSettings)
+        return tuple([row.name for row in rows if row.metadata["row"][1] == _ELSEWHERE and getattr(self, row.name)])
+
+    def shown(self, user_agent: str) -> dict[str, str]:
+        """What is in force, as `/settings` says it: strings."""
+        values = {field.name: getattr(self, field.name) for field in attrs.fields(FireworqSettings)}
+        values |= {"dispatch_keep_alive": self.dispatch_keeps_alive, "dispatch_user_agent": user_agent}
+        return {name: _shown_setting(value) for name, value in values.items()}
 
 
 @attrs.frozen(kw_only=True)
 class MessagesSettings:
-    """The table `[messages]`."""
+    """The table `[messages]`. `request_timeout` is in seconds."""
+
+    port: int | None = setting("listen on this port of all interfaces, unless --messages-listen says it", PORT)
+    request_timeout: float | None = setting(
+        "answer a request that takes longer with 408", seconds(0.001, 86_400), variable="REQUEST_TIMEOUT"
+    )
+    database: str | None = setting("without effect: see --data-dir", TEXT)
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The keys given that have no effect here."""
+        return ("database",) if self.database else ()

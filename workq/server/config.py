@@ -150,7 +150,18 @@ class Settings:
     @property
     def listens_on_http(self) -> bool:
         """Whether there is any HTTP listener."""
-        return any([self.http, self.hq_address, self.fireworq_listen, self.messages_listen])
+        return any([self.http, self.hq_address, self.fireworq_address, self.messages_address])
+
+    @property
+    def fireworq_address(self) -> Address | None:
+        """Where to serve the Fireworq door at the root: `fireworq_listen` or, as Fireworq says it, `bind`."""
+        return self.fireworq_listen or self.fireworq.bind
+
+    @property
+    def messages_address(self) -> Address | None:
+        """Where to serve the messages door at the root: `messages_listen` or, as the old server says it, `port`."""
+        port = self.messages.port
+        return self.messages_listen or (None if port is None else Address("0.0.0.0", port))
 
 
 ROWS: Final = rows(Settings, "WORKQ_")

@@ -71,10 +71,11 @@ class Web:
         self.metrics.add(DispatcherMetrics(self.dispatcher))
         self.metrics.add(ArchiveMetrics(self.archive))
         self._server = HttpServer(settings.http_idle_timeout, access_log, self.metrics.requests.count)
+        fireworq = self._fireworq = FireworqDoor(gateway, self.archive, self.dispatcher, settings.fireworq)
         self._doors: Mapping[str, Door] = {
             "hq": HqDoor(gateway, self.archive, self.dispatcher, settings.hq),
-            "fireworq": FireworqDoor(gateway, settings.fireworq),
-            "messages": MessagesDoor(gateway, settings.messages),
+            "fireworq": fireworq,
+            "messages": MessagesDoor(gateway, self.archive, settings.messages),
         }
 
     async def start(self, drain_s: float) -> list[str]:
@@ -83,11 +84,12 @@ class Web:
         settings = self._settings
         self.archive.start()
         await self.dispatcher.start()
+        await self._fireworq.start()
         places = [("http", settings.http, self._own_application())]
         listens = {
             "hq": settings.hq_address,
-            "fireworq": settings.fireworq_listen,
-            "messages": settings.messages_listen,
+            "fireworq": settings.fireworq_address,
+            "messages": settings.messages_address,
         }
         places += [(f"{name}-listen", listens[name], door.application()) for name, door in self._doors.items()]
         urls = []

@@ -1,0 +1,410 @@
+"""Jobs: pushed, sent, tried again, inspected, deleted; and the log of those that failed for good."""
+
+import json
+import re
+import socket
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.http.client import HttpClient
+from tests.http.fireworq.conftest import FLAGS
+from tests.http.fireworq.workers import Fireworq, Gate, replies, says
+from tests.server import ServerProcess
+from tests.webworker import Behaviour, Request, WebWorker, answer
+from workq.version import VERSION
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)")
+
+
+class TestPush:
+    def test_the_answer_repeats_what_was_pushed(self, fireworq: Fireworq) -> None:
+        queue = fireworq.queue()
+        pushed = fireworq.http.post(
+            f"/job/{queue}",
+            body=b'{"url": "http://127.0.0.1:9/", "payload": {"b": 1.50, "a": [ ]}, "run_after": 60, "timeout": 5, '
+            b'"retry_delay": 7, "max_retries": 2, "category": "other", "more": true}',
+        )
+        assert (pushed.status, pushed.type) == (200, "application/json")
+        assert pushed.text == (
+            f'{{"id":1,"queue_name":"{queue}","category":"{queue}","url":"http://127.0.0.1:9/",'
+            '"payload":{"b":1.50,"a":[]},"run_after":60,"timeout":5,"retry_delay":7,"max_retries":2}'
+        )
+
+    def test_defaults_are_nought_and_null(self, fireworq: Fireworq) -> None:
+        pushed = fireworq.push(fireworq.queue(), payload=None, run_after=None, timeout=None)
+        assert pushed["payload"] is None
+        assert [pushed[key] for key in ("run_after", "timeout", "retry_delay", "max_retries")] == [0, 0, 0, 0]
+
+    def test_numbers_count_up_in_each_queue(self, fireworq: Fireworq) -> None:
+        first, second = fireworq.queue(), fireworq.queue()
+        assert [fireworq.push(first)["id"] for _ in range(3)] == [1, 2, 3]
+        assert fireworq.push(second)["id"] == 1
+
+    def test_a_category_without_a_routing_goes_to_the_default_queue(self, fireworq: Fireworq) -> None:
+        pushed = fireworq.push("nobody/routed this")
+        assert (pushed["queue_name"], pushed["category"]) == ("default", "nobody/routed this")
+        fireworq.worker.wait_for_requests(1)
+
+    @pytest.mark.parametrize(
+        ("body", "text"),
+        [
+            (b"{}", "Missing field: url"),
+            (b"null", "Missing field: url"),
+            (b'{"url": ""}', "Missing field: url"),
+            (b'{"url": 5}', "$.url"),
+            (b'{"url": "http://x", "run_after": -1}', "$.run_after"),
+            (b'{"url": "http://x", "run_after": 1.5}', "$.run_after"),
+            (b'{"url": "http://x", "max_retries": "3"}', "$.max_retries"),
+            (b'{"url": "http://x", "timeout": []}', "$.timeout"),
+            (b'{"url": "http://x", "payload": "\\ud800"}', "Invalid"),
+            (b"[]", "Expected `object | null`"),
+            (b"x", "Invalid JSON"),
+            (b"", "Invalid JSON"),
+            (b"\xff", "Invalid JSON"),
+        ],
+    )
+    def test_a_wrong_push_is_refused(self, fireworq: Fireworq, body: bytes, text: str) -> None:
+        queue = fireworq.queue()
+        refused = fireworq.http.post(f"/job/{queue}", body=body)
+        assert refused.status == 400
+        assert text in refused.text
+        assert fireworq.stats(queue)["total_pushes"] == 0
+
+    @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+    def test_only_post_pushes(self, fireworq: Fireworq, method: str) -> None:
+        refused = fireworq.http.ask(method, "/job/x")
+        assert (refused.status, refused.headers["Allow"]) == (405, "POST")
+
+    def test_a_queue_that_is_gone_takes_nothing_but_keeps_its_jobs(self, fireworq: Fireworq) -> None:
+        queue = fireworq.queue()
+        fireworq.push(queue, run_after=3600)
+        fireworq.http.delete(f"/queue/{queue}")
+        refused = fireworq.http.post(f"/job/{queue}", {"url": "http://x"})
+        assert (refused.status, f"Undefined queue: {queue}" in refused.text) == (500, True)
+        fireworq.http.put(f"/queue/{queue}", {})
+        assert fireworq.job(queue, 1).json["id"] == 1
+
+
+class TestWhatIsSent:
+    @pytest.mark.parametrize(
+        ("payload", "body"),
+        [
+            (b'{"a" : 1.0, "b":[ ]}', b'{"a" : 1.0, "b":[ ]}'),
+            (b'"plain \\"text\\" \\u00e4"', 'plain "text" ä'.encode()),
+            (b'""', b""),
+            (b"null", b""),
+            (b"5", b"5"),
+            (b'"{\\"id\\": 1}"', b'{"id": 1}'),
+        ],
+    )
+    def test_the_payload_is_the_body(self, fireworq: Fireworq, payload: bytes, body: bytes) -> None:
+        url = json.dumps(fireworq.worker.url("/ok?a=b")).encode()
+        pushed = fireworq.http.post(f"/job/{fireworq.queue()}", body=b'{"url":%b,"payload":%b}' % (url, payload))
+        assert pushed.status == 200
+        (request,) = fireworq.worker.wait_for_requests(1)
+        assert (request.method, request.path, request.body) == ("POST", "/ok?a=b", body)
+        assert request.values("Content-Type") == ["application/json"]
+        assert request.values("User-Agent") == [f"Fireworq/{VERSION}"]
+        assert request.values("Content-Length") == [str(len(body))]
+        assert request.values("Connection") == ["close"]
+
+    def test_redirects_are_followed(self, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/old"] = lambda request, connection: answer(307, b"", "Location: /ok")
+        queue = fireworq.queue()
+        fireworq.push(queue, "/old", payload={"a": 1})
+        fireworq.wait_until_completed(queue, 1)
+        assert fireworq.stats(queue)["total_successes"] == 1
+        assert [request.body for request in fireworq.worker.requests] == [b'{"a": 1}'] * 2
+
+
+def broken_off(request: Request, connection: socket.socket) -> None:
+    connection.sendall(answer(200, b'{"sta', length=100))
+
+
+class TestOutcomes:
+    @pytest.mark.parametrize("code", [200, 404, 500])
+    def test_only_the_body_counts(self, fireworq: Fireworq, code: int) -> None:
+        fireworq.worker.behaviours["/x"] = says("success", code=code)
+        queue = fireworq.queue()
+        number = fireworq.push(queue, "/x")["id"]
+        fireworq.wait_until_completed(queue, 1)
+        assert fireworq.job(queue, number).status == 404
+        assert fireworq.failures(queue) == {"failed_jobs": [], "next_cursor": ""}
+
+    @pytest.mark.parametrize(
+        ("behaviour", "status", "code", "message"),
+        [
+            (says("failure", "no luck", 500), "failure", 500, "no luck"),
+            (says("permanent-failure", "never", 200), "permanent-failure", 200, "never"),
+            (says("failure"), "failure", 200, ""),
+            (says("done"), "failure", 200, '.*done.*{"status": "done"}'),
+            (replies(b"{}", 201), "failure", 201, ".*{}"),
+            (replies(b"<html>", 200), "failure", 200, "Cannot parse body as JSON.*<html>"),
+            (replies(b"", 204), "failure", 204, "Cannot parse body as JSON.*"),
+            (replies(b"[]"), "failure", 200, r"Cannot parse body as JSON.*\[\]"),
+            (replies(b'{"status":"success","message":5}'), "failure", 200, "Cannot parse body as JSON.*"),
+            (broken_off, "failure", 200, ".+"),
+        ],
+    )
+    def test_a_failure_is_logged(
+        self, fireworq: Fireworq, behaviour: Behaviour, status: str, code: int, message: str
+    ) -> None:
+        fireworq.worker.behaviours["/x"] = behaviour
+        queue = fireworq.queue()
+        number = fireworq.push(queue, "/x", payload={"a": 1})["id"]
+        fireworq.wait_until_completed(queue, 1)
+        (entry,) = fireworq.failures(queue)["failed_jobs"]
+        assert (entry["id"], entry["job_id"], entry["category"]) == (1, number, queue)
+        assert (entry["url"], entry["payload"], entry["fail_count"]) == (fireworq.worker.url("/x"), {"a": 1}, 1)
+        assert (entry["result"]["status"], entry["result"]["code"]) == (status, code)
+        assert re.fullmatch(message, entry["result"]["message"], re.DOTALL)
+        assert TIME.fullmatch(entry["created_at"])
+        assert TIME.fullmatch(entry["failed_at"])
+        assert fireworq.job(queue, number).status == 404
+
+    @pytest.mark.parametrize(
+        ("url", "message"),
+        [
+            ("http://127.0.0.1:1/", "Request failed: .+"),
+            ("http://nosuch.invalid/", "Request failed: .+"),
+            ("nonsense", "Request failed: .+"),
+            ("ftp://127.0.0.1/", "Request failed: .+"),
+            ("http://[", "Cannot create http request: .+"),
+        ],
+    )
+    def test_without_an_answer_the_failure_is_internal(self, fireworq: Fireworq, url: str, message: str) -> None:
+        queue = fireworq.queue()
+        fireworq.http.post(f"/job/{queue}", {"url": url})
+        fireworq.wait_until_completed(queue, 1)
+        result = fireworq.failures(queue)["failed_jobs"][0]["result"]
+        assert (result["status"], result["code"]) == ("internal-failure", 0)
+        assert re.fullmatch(message, result["message"], re.DOTALL)
+
+    def test_a_timeout_is_an_internal_failure(self, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/x"] = lambda request, connection: fireworq.worker.hang(request, connection)
+        queue = fireworq.queue()
+        fireworq.push(queue, "/x", timeout=1)
+        fireworq.wait_until_completed(queue, 1)
+        result = fireworq.failures(queue)["failed_jobs"][0]["result"]
+        assert (result["status"], result["code"]) == ("internal-failure", 0)
+        assert result["message"].startswith("Request failed:")
+
+    def test_failures_are_tried_again_and_counted(self, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/x"] = says("failure")
+        queue = fireworq.queue()
+        fireworq.push(queue, "/x", max_retries=2)
+        fireworq.wait_until_completed(queue, 1)
+        assert len(fireworq.worker.requests) == 3
+        assert fireworq.failures(queue)["failed_jobs"][0]["fail_count"] == 3
+
+    def test_a_permanent_failure_is_not_tried_again(self, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/x"] = says("permanent-failure")
+        queue = fireworq.queue()
+        fireworq.push(queue, "/x", max_retries=5)
+        fireworq.wait_until_completed(queue, 1)
+        assert len(fireworq.worker.requests) == 1
+
+    def test_figures_are_those_of_the_example(self, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours |= {
+            "/fail": says("failure"),
+            "/never": says("permanent-failure"),
+            "/junk": replies(b"junk"),
+        }
+        queue = fireworq.queue()
+        for path, retries in (("/ok", 0), ("/ok", 0), ("/fail", 2), ("/never", 2), ("/junk", 0)):
+            fireworq.push(queue, path, max_retries=retries)
+        fireworq.wait_until_completed(queue, 5)
+        stats = fireworq.stats(queue)
+        assert stats["total_pushes"] == 5
+        assert stats["total_pops"] == 7
+        assert stats["total_successes"] == 2
+        assert stats["total_failures"] == 5
+        assert stats["total_permanent_failures"] == 3
+        assert stats["total_completes"] == 5
+
+
+class TestInspection:
+    def test_a_job_that_waits_for_its_time_is_deferred(self, fireworq: Fireworq) -> None:
+        queue = fireworq.queue()
+        fireworq.push(queue, payload={"a": 1}, run_after=3600, timeout=9, retry_delay=8, max_retries=7)
+        job = fireworq.job(queue, 1).json
+        times = [datetime.fromisoformat(job.pop(key)) for key in ("created_at", "next_try")]
+        assert job == {
+            "id": 1,
+            "category": queue,
+            "url": fireworq.worker.url("/ok"),
+            "payload": {"a": 1},
+            "status": "claimed",
+            "timeout": 9,
+            "fail_count": 0,
+            "max_retries": 7,
+            "retry_delay": 8,
+        }
+        assert (times[1] - times[0]).total_seconds() == 3600
+        assert [each["id"] for each in listed(fireworq, queue, "deferred")] == [1]
+        assert listed(fireworq, queue, "waiting") == listed(fireworq, queue, "grabbed") == []
+
+    @pytest.mark.parametrize(
+        ("payload", "shown"),
+        [("text", "text"), ('{"a":1}', {"a": 1}), (None, ""), ("", ""), ([1, "ü"], [1, "ü"]), (0, 0)],
+    )
+    def test_payloads_are_shown_as_json(self, fireworq: Fireworq, payload: object, shown: object) -> None:
+        queue = fireworq.queue()
+        fireworq.push(queue, payload=payload, run_after=60)
+        assert fireworq.job(queue, 1).json["payload"] == shown
+
+    def test_a_job_that_is_being_sent_is_grabbed_and_the_next_waits(self, fireworq: Fireworq) -> None:
+        gate = fireworq.worker.behaviours["/x"] = Gate()
+        queue = fireworq.queue(max_workers=1)
+        fireworq.push(queue, "/x")
+        fireworq.worker.wait_for_requests(1)
+        fireworq.push(queue, "/x")
+        (grabbed,) = listed(fireworq, queue, "grabbed")
+        assert (grabbed["id"], grabbed["status"]) == (1, "grabbed")
+        assert [each["id"] for each in listed(fireworq, queue, "waiting")] == [2]
+        stats = fireworq.stats(queue)
+        assert (stats["total_workers"], stats["idle_workers"]) == (1, 0)
+        gate.open()
+        fireworq.wait_until_completed(queue, 2)
+
+    def test_a_failed_job_with_a_delay_is_deferred(self, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/x"] = says("failure")
+        queue = fireworq.queue()
+        fireworq.push(queue, "/x", max_retries=3, retry_delay=600)
+        fireworq.worker.wait_for_requests(1)
+        while not listed(fireworq, queue, "deferred"):
+            fireworq.idle()
+        job = fireworq.job(queue, 1).json
+        assert (job["fail_count"], job["max_retries"], job["status"]) == (1, 3, "claimed")
+        waits = datetime.fromisoformat(job["next_try"]) - datetime.fromisoformat(job["created_at"])
+        assert 600 <= waits.total_seconds() < 640
+
+    def test_pages_follow_the_next_try(self, fireworq: Fireworq) -> None:
+        queue = fireworq.queue()
+        for run_after in (300, 100, 200, 100, 400):
+            fireworq.push(queue, run_after=run_after)
+        ascending = [2, 4, 3, 1, 5]
+        for order, expected in (("asc", ascending), ("desc", ascending[::-1]), ("other", ascending[::-1])):
+            found, cursor, pages = [], "", 0
+            while pages == 0 or cursor:
+                page = fireworq.http.get(f"/queue/{queue}/deferred?limit=2&order={order}&cursor={cursor}").json
+                found += [job["id"] for job in page["jobs"]]
+                cursor, pages = page["next_cursor"], pages + 1
+            assert (found, pages) == (expected, 3)
+
+    @pytest.mark.parametrize(
+        ("query", "count"), [("limit=0", 0), ("limit=x", 3), ("cursor=garbage", 3), ("cursor=%F0", 3), ("limit=-1", 3)]
+    )
+    def test_odd_parameters_are_forgiven(self, fireworq: Fireworq, query: str, count: int) -> None:
+        queue = fireworq.queue()
+        for _ in range(3):
+            fireworq.push(queue, run_after=60)
+        page = fireworq.http.get(f"/queue/{queue}/deferred?{query}").json
+        assert (len(page["jobs"]), page["next_cursor"]) == (count, "")
+
+    @pytest.mark.parametrize(("path", "status"), [("job/x", 400), ("job/7", 404), ("failed/x", 400), ("failed/7", 404)])
+    @pytest.mark.parametrize("method", ["GET", "DELETE"])
+    def test_what_is_not_there(self, fireworq: Fireworq, method: str, path: str, status: int) -> None:
+        assert fireworq.http.ask(method, f"/queue/{fireworq.queue()}/{path}").status == status
+
+    def test_a_deleted_job_never_runs(self, fireworq: Fireworq) -> None:
+        queue = fireworq.queue()
+        fireworq.push(queue, run_after=3600)
+        job = fireworq.job(queue, 1).json
+        assert fireworq.http.delete(f"/queue/{queue}/job/1").json == job
+        assert fireworq.job(queue, 1).status == 404
+
+    def test_a_job_deleted_while_it_is_sent_is_not_tried_again(self, fireworq: Fireworq) -> None:
+        gate = Gate()
+        fireworq.worker.behaviours["/x"] = lambda request, connection: (
+            gate(request, connection) and answer(200, b"junk")
+        )
+        queue = fireworq.queue()
+        fireworq.push(queue, "/x", max_retries=5)
+        fireworq.worker.wait_for_requests(1)
+        assert fireworq.http.delete(f"/queue/{queue}/job/1").status == 200
+        gate.open()
+        fireworq.worker.wait_for(lambda: fireworq.worker.closed == 1)
+        assert fireworq.job(queue, 1).status == 404
+        assert len(fireworq.worker.requests) == 1
+
+    def test_the_failure_log_is_paged_in_both_orders_and_entries_go_when_deleted(self, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/x"] = says("failure")
+        queue = fireworq.queue(max_workers=1)
+        fireworq.push(queue, "/x", run_after=1)  # created first, fails last
+        for _ in range(2):
+            fireworq.push(queue, "/x")
+        fireworq.wait_until_completed(queue, 3)
+        for order, expected in (("", [1, 3, 2]), ("created", [3, 2, 1])):
+            found, cursor, pages = [], "", 0
+            while pages == 0 or cursor:
+                page = fireworq.failures(queue, f"?limit=2&order={order}&cursor={cursor}")
+                found += [entry["job_id"] for entry in page["failed_jobs"]]
+                cursor, pages = page["next_cursor"], pages + 1
+            assert (found, pages) == (expected, 2)
+        entry = fireworq.http.get(f"/queue/{queue}/failed/3").json
+        assert entry["job_id"] == 1
+        assert fireworq.http.delete(f"/queue/{queue}/failed/3").json == entry
+        assert fireworq.http.get(f"/queue/{queue}/failed/3").status == 404
+
+
+class TestOrderAndPace:
+    def test_one_worker_runs_jobs_one_after_the_other_by_their_time(self, fireworq: Fireworq) -> None:
+        gate = fireworq.worker.behaviours["/gate"] = Gate()
+        queue = fireworq.queue(max_workers=1)
+        fireworq.push(queue, "/gate")
+        fireworq.worker.wait_for_requests(1)
+        fireworq.push(queue, payload="second", run_after=1)
+        fireworq.push(queue, payload="first")
+        while len(listed(fireworq, queue, "waiting")) < 2:
+            fireworq.idle()
+        fireworq.push(queue, payload="third")
+        gate.open()
+        fireworq.wait_until_completed(queue, 4)
+        assert [request.body for request in fireworq.worker.requests] == [b"", b"first", b"second", b"third"]
+
+    def test_a_throttled_queue_keeps_its_pace(self, fireworq: Fireworq) -> None:
+        queue = fireworq.queue(max_dispatches_per_second=0.001, max_burst_size=2)
+        for _ in range(4):
+            fireworq.push(queue)
+        fireworq.wait_until_completed(queue, 2)
+        assert len(listed(fireworq, queue, "waiting")) == 2
+
+    def test_a_stuck_queue_holds_up_no_other(self, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/x"] = lambda request, connection: fireworq.worker.hang(request, connection)
+        stuck, free = fireworq.queue(max_workers=1), fireworq.queue()
+        for _ in range(3):
+            fireworq.push(stuck, "/x")
+        fireworq.push(free)
+        fireworq.wait_until_completed(free, 1)
+
+
+def listed(fireworq: Fireworq, queue: str, state: str) -> list[Any]:
+    jobs: list[Any] = fireworq.http.get(f"/queue/{queue}/{state}").json["jobs"]
+    return jobs
+
+
+def test_jobs_and_failures_survive_a_kill_and_numbers_go_on(tmp_path: Path, worker: WebWorker) -> None:
+    flags = (*FLAGS, "--data-dir", str(tmp_path))
+    gate = worker.behaviours["/x"] = Gate()
+    worker.behaviours["/bad"] = says("permanent-failure")
+    with ServerProcess(*flags) as server, HttpClient(server, "fireworq") as http:
+        fireworq = Fireworq(http, worker)
+        queue = fireworq.queue()
+        fireworq.push(queue, "/bad")
+        fireworq.wait_until_completed(queue, 1)
+        failures = fireworq.failures(queue)
+        fireworq.push(queue, "/x", payload="being sent")
+        fireworq.push(queue, run_after=3600)
+        worker.wait_for_requests(2)
+        server.kill()
+    with ServerProcess(*flags) as server, HttpClient(server, "fireworq") as http:
+        fireworq = Fireworq(http, worker)
+        assert fireworq.failures(queue) == failures
+        assert fireworq.job(queue, 3).json["status"] == "claimed"
+        assert fireworq.push(queue)["id"] > 3
+        gate.open()
+        worker.wait_for(lambda: [request.body for request in worker.requests].count(b"being sent") == 2)

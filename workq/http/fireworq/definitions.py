@@ -1,0 +1,176 @@
+"""Queues and routings: documents of the door, whose meaning the engine and the dispatcher are told.
+
+How many jobs of a queue are sent at a time, and how often, are options of the engine's queue; that they are sent is the
+dispatcher's business. The door remembers what was asked for, to show it.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec.json import decode, encode
+
+from workq.commands import ConfigureQueue, GetDocument, ListDocuments, PutDocument
+from workq.dispatch.dispatcher import Dispatcher
+from workq.gateway import Gateway
+from workq.http.application import HttpError
+from workq.http.names import queue_name
+from workq.http.settings import FireworqSettings
+from workq.replies import Documents
+from workq.values import LEASE_BURST, LEASE_RATE, MAX_LEASED
+
+DOOR: Final = "fireworq"
+_QUEUE: Final = "fireworq/queue/"
+_ROUTING: Final = "fireworq/routing/"
+# What a throttled queue says its polling interval is, whatever was asked for. Nothing polls here.
+_THROTTLED_POLLING_MS: Final = 100
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+
+
+class QueueRequest(msgspec.Struct):
+    """The body of a PUT of a queue; None stands for the default, as 0 does."""
+
+    polling_interval: Count | None = None
+    max_workers: Count | None = None
+    max_dispatches_per_second: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    max_burst_size: Count | None = None
+
+
+class Queue(msgspec.Struct):
+    """A queue as the API shows it. The last two are left out where nothing is throttled."""
+
+    name: str
+    polling_interval: int
+    max_workers: int
+    max_dispatches_per_second: float | msgspec.UnsetType = msgspec.UNSET
+    max_burst_size: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Routing(msgspec.Struct):
+    """Which queue the jobs of a category go to."""
+
+    queue_name: str
+    job_category: str
+
+
+class Definitions:
+    """The queues and routings that there are."""
+
+    def __init__(self, gateway: Gateway, dispatcher: Dispatcher, settings: FireworqSettings) -> None:
+        self._gateway = gateway
+        self._dispatcher = dispatcher
+        self._settings = settings
+
+    async def start(self) -> None:
+        """Make the default queue, if there is to be one and it is missing."""
+        if self._settings.queue_default:
+            await self._ensure_default()
+
+    # -- queues --------------------------------------------------------------------------------------------------
+
+    async def queues(self) -> list[Queue]:
+        """All queues, sorted by name."""
+        return [decode(value, type=Queue) for _, value in await self._documents(_QUEUE)]
+
+    async def queue(self, name: str) -> Queue | None:
+        """The queue `name`."""
+        value = await self._document(_QUEUE + name)
+        return None if value is None else decode(value, type=Queue)
+
+    async def put_queue(self, name: str, request: QueueRequest) -> Queue:
+        """Create or replace a queue. Raises `HttpError` for a rate without a burst, or the other way round."""
+        queue = self._defined(name, request)
+        if queue != await self.queue(name):
+            engine_name = queue_name(DOOR, name)
+            rate, burst = queue.max_dispatches_per_second or 0, queue.max_burst_size or 0
+            await self._gateway.execute(
+                ConfigureQueue(
+                    engine_name,
+                    max_leased=min(queue.max_workers, MAX_LEASED.highest),
+                    lease_rate=min(max(round(rate * 1_000), 1), LEASE_RATE.highest) if rate else 0,
+                    lease_burst=min(burst, LEASE_BURST.highest),
+                )
+            )
+            await self._gateway.execute(PutDocument((_QUEUE + name).encode(), encode(queue)))
+            await self._dispatcher.push_queue(engine_name)
+        return queue
+
+    async def delete_queue(self, name: str) -> Queue | None:
+        """Forget the definition of a queue, and send its jobs no more; they stay. Return what it was."""
+        queue = await self.queue(name)
+        if queue is not None:
+            await self._gateway.execute(PutDocument((_QUEUE + name).encode(), b""))
+            if name == self._settings.queue_default:
+                await self._ensure_default()
+            else:
+                await self._dispatcher.unpush_queue(queue_name(DOOR, name))
+        return queue
+
+    async def _ensure_default(self) -> None:
+        name = self._settings.queue_default
+        if await self.queue(name) is None:
+            await self.put_queue(name, QueueRequest())
+
+    def _defined(self, name: str, request: QueueRequest) -> Queue:
+        settings = self._settings
+        rate, burst = request.max_dispatches_per_second or 0.0, request.max_burst_size or 0
+        if bool(rate) != bool(burst):
+            given, missing = "max_dispatches_per_second", "max_burst_size"
+            if burst:
+                given, missing = missing, given
+            raise HttpError(400, f"Invalid throttling: {given} needs {missing}, above 0 like itself")
+        polling_ms = request.polling_interval or settings.queue_default_polling_interval
+        workers = request.max_workers or settings.queue_default_max_workers
+        if rate:
+            return Queue(name, _THROTTLED_POLLING_MS, workers, rate, burst)
+        return Queue(name, polling_ms, workers)
+
+    # -- routings ------------------------------------------------------------------------------------------------
+
+    async def routings(self) -> list[Routing]:
+        """All routings, sorted by queue."""
+        found = [decode(value, type=Routing) for _, value in await self._documents(_ROUTING)]
+        return sorted(found, key=lambda routing: (routing.queue_name, routing.job_category))
+
+    async def routing(self, category: str) -> Routing | None:
+        """The routing of a category."""
+        value = await self._document(_ROUTING + category)
+        return None if value is None else decode(value, type=Routing)
+
+    async def put_routing(self, category: str, name: str) -> Routing:
+        """Route a category to the queue `name`. Raises `HttpError` when there is no such queue."""
+        if await self.queue(name) is None:
+            raise HttpError(404, f"No such queue: {name}")
+        routing = Routing(name, category)
+        if routing != await self.routing(category):
+            await self._gateway.execute(PutDocument((_ROUTING + category).encode(), encode(routing)))
+        return routing
+
+    async def delete_routing(self, category: str) -> Routing | None:
+        """Forget a routing. Return what it was."""
+        routing = await self.routing(category)
+        if routing is not None:
+            await self._gateway.execute(PutDocument((_ROUTING + category).encode(), b""))
+        return routing
+
+    async def queue_of(self, category: str) -> Queue:
+        """The queue that a job of `category` goes to. Raises `HttpError` when there is none."""
+        routing = await self.routing(category)
+        name = self._settings.queue_default if routing is None else routing.queue_name
+        if not name:
+            raise HttpError(500, f"No routing for category: {category}; there is no default queue either")
+        queue = await self.queue(name)
+        if queue is None:
+            raise HttpError(500, f"Undefined queue: {name}")
+        return queue
+
+    # -- documents -----------------------------------------------------------------------------------------------
+
+    async def _document(self, key: str) -> bytes | None:
+        reply = await self._gateway.execute(GetDocument(key.encode("utf-8", "surrogatepass")))
+        return reply.documents[0][1] if isinstance(reply, Documents) else None
+
+    async def _documents(self, prefix: str) -> list[tuple[bytes, bytes]]:
+        reply = await self._gateway.execute(ListDocuments(prefix.encode()))
+        assert isinstance(reply, Documents)
+        return reply.documents

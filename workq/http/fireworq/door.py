@@ -1,0 +1,317 @@
+"""The requests of Fireworq's API, and what they are answered."""
+
+import logging
+import os
+import socket
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+import msgspec
+from aiohttp import web
+from aiohttp.web import Request, Response
+
+from workq.archive import Archive, ArchivedJob, Fate
+from workq.commands import Delete, InspectJob, Schedule
+from workq.dispatch.dispatcher import Dispatcher
+from workq.engine.job import Job
+from workq.gateway import Gateway
+from workq.http.application import Handler, HttpError, application, read_body
+from workq.http.fireworq.definitions import DOOR, Definitions, Queue, QueueRequest
+from workq.http.fireworq.jobs import (
+    PushRequest,
+    ShownJob,
+    archived,
+    body_of,
+    failure,
+    pushed,
+    shown_job,
+    spec_of,
+    target_of,
+)
+from workq.http.fireworq.listing import State, list_failures, list_jobs, read_page
+from workq.http.fireworq.numbers import Numbers
+from workq.http.names import NUMBER, NumberedJobs, queue_name
+from workq.http.settings import FireworqSettings
+from workq.replies import Jobs
+from workq.values import DELAY, shown
+from workq.version import VERSION
+
+T = TypeVar("T")
+
+log = logging.getLogger("workq.http.fireworq")
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_push: Final = msgspec.json.Decoder(PushRequest | None)
+_decode_queue: Final = msgspec.json.Decoder(QueueRequest | None)
+
+
+class _RoutingRequest(msgspec.Struct):
+    queue_name: str = ""
+
+
+_decode_routing: Final = msgspec.json.Decoder(_RoutingRequest | None)
+
+
+class _Node(msgspec.Struct):
+    id: str
+    host: str
+
+
+class _Stats(msgspec.Struct):
+    """The figures of a queue since the start; times are in milliseconds."""
+
+    total_pushes: int
+    total_pops: int
+    total_successes: int
+    total_failures: int
+    total_permanent_failures: int
+    total_completes: int
+    total_elapsed: int
+    pushes_per_second: int
+    pops_per_second: int
+    outstanding_jobs: int
+    total_workers: int
+    idle_workers: int
+    active_nodes: int
+
+
+class FireworqDoor:
+    """The API of Fireworq on our jobs."""
+
+    def __init__(self, gateway: Gateway, archive: Archive, dispatcher: Dispatcher, settings: FireworqSettings) -> None:
+        self._gateway = gateway
+        self._archive = archive
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._definitions = Definitions(gateway, dispatcher, settings)
+        self._numbers = Numbers(gateway)
+        self._user_agent = settings.dispatch_user_agent or f"Fireworq/{VERSION}"
+        archive.register(DOOR, self._archived)
+        for key in settings.without_effect:
+            log.warning("[fireworq]: %s has no effect: it is said for the whole server, see workq-server --help", key)
+
+    async def start(self) -> None:
+        """Make what has to be there; to be called before there are requests."""
+        await self._definitions.start()
+
+    def application(self) -> web.Application:
+        """A new application that serves it, to be mounted anywhere."""
+        served = application(_error)
+        if not self._settings.keep_alive:
+            served.middlewares.append(_close_connection)
+        router = served.router
+        for path in ("", "/", "/version"):
+            router.add_route("*", path, self._version)
+        router.add_route("*", "/settings", self._show_settings)
+        router.add_route("*", "/queues", self._queues)
+        router.add_route("*", "/queues/stats", self._all_stats)
+        router.add_route("*", "/queue/{queue}", _by_method(self._queue, self._put_queue, self._delete_queue))
+        router.add_route("*", "/queue/{queue}/node", self._node)
+        router.add_route("*", "/queue/{queue}/stats", self._stats)
+        for state in ("grabbed", "waiting", "deferred"):
+            router.add_route("*", f"/queue/{{queue}}/{{state:{state}}}", self._list)
+        router.add_route("*", "/queue/{queue}/job/{id}", _by_method(self._job, None, self._delete_job))
+        router.add_route("*", "/queue/{queue}/failed", self._failures)
+        router.add_route("*", "/queue/{queue}/failed/{id}", _by_method(self._failure, None, self._delete_failure))
+        router.add_route("*", "/routings", self._routings)
+        routing = _by_method(self._routing, self._put_routing, self._delete_routing)
+        router.add_route("*", "/routing/{category:.+}", routing)
+        router.add_post("/job/{category:.+}", self._push)
+        router.add_route("*", "/job/{category:.+}", _only_post)
+        return served
+
+    # -- the server ----------------------------------------------------------------------------------------------
+
+    async def _version(self, request: Request) -> Response:
+        return Response(text=f"Fireworq {VERSION}\n")
+
+    async def _show_settings(self, request: Request) -> Response:
+        return _json(self._settings.shown(self._user_agent))
+
+    # -- queues --------------------------------------------------------------------------------------------------
+
+    async def _queues(self, request: Request) -> Response:
+        return _json(await self._definitions.queues())
+
+    async def _queue(self, request: Request) -> Response:
+        return _json(await self._defined(request))
+
+    async def _put_queue(self, request: Request) -> Response:
+        asked = await _read(request, _decode_queue)
+        return _json(await self._definitions.put_queue(request.match_info["queue"], asked or QueueRequest()))
+
+    async def _delete_queue(self, request: Request) -> Response:
+        name = request.match_info["queue"]
+        return _json(_found(await self._definitions.delete_queue(name), f"No such queue: {name}"))
+
+    async def _node(self, request: Request) -> Response:
+        await self._defined(request)
+        return _json(_Node(str(os.getpid()), socket.gethostname()))
+
+    async def _stats(self, request: Request) -> Response:
+        return _json(self._figures(await self._defined(request)))
+
+    async def _all_stats(self, request: Request) -> Response:
+        return _json({queue.name: self._figures(queue) for queue in await self._definitions.queues()})
+
+    def _figures(self, queue: Queue) -> _Stats:
+        figures = self._dispatcher.figures(queue_name(DOOR, queue.name))
+        return _Stats(
+            figures.pushes,
+            figures.pops,
+            figures.successes,
+            figures.failures,
+            figures.permanent_failures,
+            figures.completes,
+            figures.elapsed_ms,
+            figures.pushes_per_second,
+            figures.pops_per_second,
+            0,  # what waits for a worker waits in the queue
+            queue.max_workers,
+            max(queue.max_workers - figures.sending, 0),
+            1,
+        )
+
+    async def _defined(self, request: Request) -> Queue:
+        name = request.match_info["queue"]
+        return _found(await self._definitions.queue(name), f"No such queue: {name}")
+
+    # -- routings ------------------------------------------------------------------------------------------------
+
+    async def _routings(self, request: Request) -> Response:
+        return _json(await self._definitions.routings())
+
+    async def _routing(self, request: Request) -> Response:
+        category = request.match_info["category"]
+        return _json(_found(await self._definitions.routing(category), f"No such routing: {category}"))
+
+    async def _put_routing(self, request: Request) -> Response:
+        asked = await _read(request, _decode_routing) or _RoutingRequest()
+        if not asked.queue_name:
+            raise HttpError(400, "Missing field: queue_name")
+        return _json(await self._definitions.put_routing(request.match_info["category"], asked.queue_name))
+
+    async def _delete_routing(self, request: Request) -> Response:
+        category = request.match_info["category"]
+        return _json(_found(await self._definitions.delete_routing(category), f"No such routing: {category}"))
+
+    # -- jobs ----------------------------------------------------------------------------------------------------
+
+    async def _push(self, request: Request) -> Response:
+        category = request.match_info["category"]
+        asked = await _read(request, _decode_push) or PushRequest()
+        if not asked.url:
+            raise HttpError(400, "Missing field: url")
+        try:
+            body = body_of(asked.payload)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise HttpError(400, f"Invalid payload: {error}") from None
+        queue = (await self._definitions.queue_of(category)).name
+        number = await self._numbers.take(queue)
+        alive = self._settings.dispatch_keeps_alive
+        target = target_of(asked, queue, number, category, self._user_agent, alive)
+        job_id = NumberedJobs(queue_name(DOOR, queue)).job_id(number)
+        # All jobs have a time, so that they stand in the order of their next try.
+        now_ms = self._gateway.now_ms()
+        run_at_ms = min(now_ms + (asked.run_after or 0) * 1_000, now_ms + DELAY.highest)
+        await self._gateway.execute(Schedule(job_id, spec_of(asked, queue), run_at_ms, body, target.to_meta()))
+        self._dispatcher.count_push(queue_name(DOOR, queue))
+        return _json(pushed(asked, target, number, queue, category))
+
+    async def _list(self, request: Request) -> Response:
+        queue = await self._defined(request)
+        state: State = request.match_info["state"]  # type: ignore[assignment]
+        return _json(await list_jobs(self._gateway, self._dispatcher, queue.name, state, read_page(request.query)))
+
+    async def _job(self, request: Request) -> Response:
+        return _json((await self._inspected(request))[1])
+
+    async def _delete_job(self, request: Request) -> Response:
+        job_id, job = await self._inspected(request)
+        await self._gateway.execute(Delete(job_id))
+        return _json(job)
+
+    async def _inspected(self, request: Request) -> tuple[bytes, ShownJob]:
+        """The id and the form of the job that a path names. Raises `HttpError`."""
+        queue = await self._defined(request)
+        number = _number(request)
+        job_id = NumberedJobs(queue_name(DOOR, queue.name)).job_id(number)
+        reply = await self._gateway.execute(InspectJob(job_id))
+        if not isinstance(reply, Jobs) or reply.jobs[0].result is not None:
+            raise HttpError(404, f"No such job: {number}")
+        return job_id, shown_job(reply.jobs[0])
+
+    # -- the failure log -----------------------------------------------------------------------------------------
+
+    async def _failures(self, request: Request) -> Response:
+        queue = await self._defined(request)
+        return _json(await list_failures(self._archive, queue.name, read_page(request.query)))
+
+    async def _failure(self, request: Request) -> Response:
+        queue, number = await self._defined(request), _number(request)
+        entry = await self._archive.get(DOOR, queue.name, number)
+        return _json(failure(_found(entry, f"No such failure: {number}")))
+
+    async def _delete_failure(self, request: Request) -> Response:
+        queue, number = await self._defined(request), _number(request)
+        entry = await self._archive.delete(DOOR, queue.name, number)
+        return _json(failure(_found(entry, f"No such failure: {number}")))
+
+    def _archived(self, job: Job) -> ArchivedJob | Fate:
+        return archived(job, self._gateway.now_ms())
+
+
+def _by_method(get: Handler, put: Handler | None, delete: Handler | None) -> Handler:
+    """What a path does: what is neither PUT nor DELETE, or not to be done here, is like GET."""
+
+    async def handle(request: Request) -> web.StreamResponse:
+        if request.method == "PUT" and put is not None:
+            return await put(request)
+        if request.method == "DELETE" and delete is not None:
+            return await delete(request)
+        return await get(request)
+
+    return handle
+
+
+async def _only_post(request: Request) -> Response:
+    raise HttpError(405, f"{request.method} is not allowed at {request.path}, POST is", {"Allow": "POST"})
+
+
+@web.middleware
+async def _close_connection(request: Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    response.force_close()
+    return response
+
+
+async def _read(request: Request, decoder: msgspec.json.Decoder[T | None]) -> T | None:
+    """The JSON of the body, whatever its Content-Type says. Raises `HttpError`."""
+    try:
+        return decoder.decode(await read_body(request))
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise HttpError(400, f"Invalid JSON: {error}") from None
+
+
+def _number(request: Request) -> int:
+    text = request.match_info["id"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= NUMBER.highest):
+        raise HttpError(400, f"Invalid id: {shown(text)} is not a whole number")
+    return int(text)
+
+
+def _found(value: T | None, text: str) -> T:
+    if value is None:
+        raise HttpError(404, text)
+    return value
+
+
+def _json(value: object) -> Response:
+    return Response(body=_encode(value), content_type="application/json")
+
+
+def _error(request: Request, status: int, text: str) -> Response:
+    """An error as Fireworq words it."""
+    if status == 404 and not text.startswith("No such"):  # no such path
+        return Response(status=404, text="404 page not found\n")
+    return Response(status=status, text=f"{status} {HTTPStatus(status).phrase}\n\n{text}\n")

@@ -1,0 +1,130 @@
+"""Pages of jobs. A cursor names the first job of the next page, so that is exact whatever happens meanwhile."""
+
+import asyncio
+import heapq
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, Literal, TypeAlias
+
+import attrs
+import msgspec
+
+from workq.archive import Archive, Query
+from workq.commands import InspectJob, InspectJobs, InspectScheduledJobs
+from workq.dispatch.dispatcher import Dispatcher
+from workq.gateway import Gateway
+from workq.http.fireworq.definitions import DOOR
+from workq.http.fireworq.jobs import Failure, ShownJob, failure, next_try_ms, number_of, shown_job
+from workq.http.names import queue_name
+from workq.replies import JobInfo, Jobs
+
+# Where a job stands: its time, its number.
+Place: TypeAlias = tuple[int, int]
+
+_DEFAULT_LIMIT: Final = 100
+# No page is longer, whatever was asked for.
+_HIGHEST_LIMIT: Final = 10_000
+# Jobs looked at in one go; then others have their turn.
+_SLICE: Final = 500
+
+State: TypeAlias = Literal["grabbed", "waiting", "deferred"]
+_COMMANDS: Final = {"waiting": InspectJobs, "deferred": InspectScheduledJobs}
+
+
+@attrs.frozen
+class Page:
+    """What was asked for. What does not parse is as if it were not there.
+
+    order   as it was written, "" for nothing
+    begin   where to begin, inclusive; None for the first
+    """
+
+    limit: int
+    order: str
+    begin: Place | None
+
+
+class JobList(msgspec.Struct):
+    """A page of jobs."""
+
+    jobs: list[ShownJob]
+    next_cursor: str
+
+
+class FailureList(msgspec.Struct):
+    """A page of the failure log."""
+
+    failed_jobs: list[Failure]
+    next_cursor: str
+
+
+def read_page(query: Mapping[str, str]) -> Page:
+    """The page that the parameters `limit`, `order` and `cursor` ask for."""
+    limit = query.get("limit", "")
+    number = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else _DEFAULT_LIMIT
+    return Page(min(number, _HIGHEST_LIMIT), query.get("order", ""), _read_cursor(query.get("cursor", "")))
+
+
+async def list_jobs(gateway: Gateway, dispatcher: Dispatcher, queue: str, state: State, page: Page) -> JobList:
+    """The jobs of a queue in a state, by their next try: the latest first, unless the order is `asc`."""
+    ascending = page.order == "asc"
+    choose = heapq.nsmallest if ascending else heapq.nlargest
+    best: list[tuple[Place, JobInfo]] = []
+    if page.limit > 0:
+        async for jobs in _slices(gateway, dispatcher, queue_name(DOOR, queue), state):
+            placed = [((next_try_ms(job), number), job) for job in jobs if (number := number_of(job)) is not None]
+            if page.begin is not None:
+                begin = page.begin
+                placed = [each for each in placed if (each[0] >= begin if ascending else each[0] <= begin)]
+            best = choose(page.limit + 1, [*best, *placed], key=_place)
+    following = _write_cursor(best[page.limit][0]) if len(best) > page.limit else ""
+    return JobList([shown_job(job) for _, job in best[: page.limit]], following)
+
+
+async def _slices(gateway: Gateway, dispatcher: Dispatcher, name: bytes, state: State) -> AsyncIterator[list[JobInfo]]:
+    """The jobs of a queue in a state, some at a time."""
+    if state == "grabbed":
+        replies = [await gateway.execute(InspectJob(job_id)) for job_id in dispatcher.sending(name)]
+        yield [job for reply in replies if isinstance(reply, Jobs) for job in reply.jobs]
+        return
+    cursor = 0
+    while True:
+        reply = await gateway.execute(_COMMANDS[state](name, cursor, _SLICE))
+        found = reply.jobs if isinstance(reply, Jobs) else []
+        yield found
+        if len(found) < _SLICE:
+            return
+        cursor += _SLICE
+        await asyncio.sleep(0)
+
+
+async def list_failures(archive: Archive, queue: str, page: Page) -> FailureList:
+    """The failure log of a queue: what failed last first or, for the order `created`, what was pushed last."""
+    by_creation = page.order == "created"
+    begin: int | Place | None = page.begin
+    if page.begin is not None and not by_creation:
+        begin = page.begin[1]
+    order: Literal["created", "number"] = "created" if by_creation else "number"
+    query = Query(door=DOOR, queue=queue, order=order, descending=True, begin=begin, limit=page.limit + 1)
+    entries = await archive.find(query) if page.limit > 0 else []
+    following = ""
+    if len(entries) > page.limit:
+        first = entries.pop()
+        following = _write_cursor((first.created_ms, first.number or 0))
+    return FailureList([failure(entry) for entry in entries], following)
+
+
+def _place(placed: tuple[Place, JobInfo]) -> Place:
+    return placed[0]
+
+
+def _write_cursor(place: Place) -> str:
+    return urlsafe_b64encode(b"%d,%d" % place).decode()
+
+
+def _read_cursor(text: str) -> Place | None:
+    try:
+        time_ms, number = urlsafe_b64decode(text.encode()).split(b",")
+        return int(time_ms), int(number)
+    except ValueError:
+        return None
