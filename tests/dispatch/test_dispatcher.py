@@ -11,7 +11,17 @@ import uvloop
 
 from tests.webworker import Request, WebWorker, answer
 from workq.broker import Broker, Clock
-from workq.commands import Add, Complete, Delete, InspectJob, ListDocuments, Result
+from workq.commands import (
+    Add,
+    Complete,
+    ConfigureQueue,
+    Delete,
+    InspectJob,
+    ListDocuments,
+    PauseQueue,
+    Result,
+    ResumeQueue,
+)
 from workq.dispatch import PushResult, PushTarget
 from workq.dispatch.addresses import AddressRules
 from workq.dispatch.dispatcher import Dispatcher
@@ -154,6 +164,51 @@ class TestPushing:
         await house.dispatcher.start()
         assert house.dispatcher.is_pushed(b"q")
         assert (await house.result(await house.add())).outcome == "success"
+
+
+class TestLimits:
+    async def test_a_pause_holds_pushes_back(self, house: House) -> None:
+        await house.gateway.execute(PauseQueue(b"q"))
+        await house.dispatcher.push_queue(b"other")
+        job_id = await house.add()
+        await house.result(await house.add(queue=b"other"))
+        assert (await house.job(job_id)).attempts == 0
+        await house.gateway.execute(ResumeQueue(b"q"))
+        assert (await house.result(job_id)).outcome == "success"
+
+    async def test_the_limit_of_leases_of_the_queue_holds_too(self, house: House) -> None:
+        await house.gateway.execute(ConfigureQueue(b"q", max_leased=2))
+        house.worker.behaviours["/"] = house.worker.hang
+        jobs = [await house.add() for _ in range(5)]
+        await house.requests(2)
+        assert house.dispatcher.figures(b"q").sending == 2
+        house.dispatcher.cancel(jobs[0])
+        await house.requests(3)
+        assert house.dispatcher.figures(b"q").sending == 2
+
+    async def test_a_pace_holds_pushes_back(self, house: House) -> None:
+        """Three at once, then one each 20 ms: nine take six steps at least."""
+        await house.gateway.execute(ConfigureQueue(b"q", lease_rate=50_000, lease_burst=3))
+        began_ms = house.gateway.now_ms()
+        for job_id in [await house.add() for _ in range(9)]:
+            await house.result(job_id)
+        assert house.gateway.now_ms() - began_ms >= 110
+
+    async def test_so_many_are_sent_at_a_time(self, house: House) -> None:
+        await house.dispatcher.push_queue(b"q", 1)
+        most = 0
+
+        def count(_request: Request, _: Any) -> bytes:
+            nonlocal most
+            most = max(most, house.dispatcher.figures(b"q").sending)
+            return answer()
+
+        house.worker.behaviours["/"] = count
+        await house.result(await house.add())  # what had been asked for before is over
+        most = 0
+        for job_id in [await house.add() for _ in range(20)]:
+            await house.result(job_id)
+        assert most == 1
 
 
 class TestLeases:
