@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from workq.record import Record
 from workq.values import DELAY, InvalidValue, Range, shown
 
 # A tenth of a second: whoever needs something more often than that wants a loop, not a job.
@@ -26,17 +25,27 @@ _ZONE: Final = re.compile(r"[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Rule(Record):
+class Rule:
     """When a job recurs; `text` is how it is written. Times are Unix milliseconds.
+
+    It is no `Record`, because an interpreted class cannot have a compiled base.
 
     problem  why the rule cannot be followed here, "" if it can
     """
 
-    __match_args__ = ("text",)
     problem = ""
 
     def __init__(self, text: str) -> None:
         self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, Rule) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.text))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(text={self.text!r})"
 
     def after(self, time_ms: int) -> int | None:
         """The first occurrence after `time_ms`, None if there is none within 50 years."""
