@@ -1,5 +1,6 @@
 """What `pip install .` gives: the whole of `workq`, typed, with its commands, and nothing else."""
 
+import ast
 import configparser
 import os
 import shutil
@@ -72,3 +73,24 @@ def test_each_command_it_installs_has_a_script_in_the_checkout(wheel: zipfile.Zi
     assert commands == {"workq", "workq-log", "workq-server"}
     scripts = {path.name for path in (PROJECT / "bin").iterdir() if os.access(path, os.X_OK)}
     assert scripts == commands | {"bench", "test"}
+
+
+def test_no_interpreted_class_inherits_from_a_compiled_one():
+    """It could not be made where the hot rooms are compiled; where they are not, nobody would notice."""
+    (hot,) = [node.value for node in parsed(PROJECT / "setup.py").body if is_hot(node)]
+    listed = {PROJECT / node.value for node in ast.walk(hot) if isinstance(node, ast.Constant)}
+    compiled = {path for path in listed if path.exists()} | set((PROJECT / "workq" / "engine").glob("[a-z]*.py"))
+    native = {node.name for path in compiled for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)}
+    assert "Record" in native
+    others = set((PROJECT / "workq").rglob("*.py")) - compiled
+    classes = [node for path in others for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
+    bases = [(node.name, ast.unparse(base).split(".")[-1].split("[")[0]) for node in classes for base in node.bases]
+    assert [(name, base) for name, base in bases if base in native] == []
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def is_hot(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOT"
