@@ -56,6 +56,14 @@ DOORS: Final = (
         body=lambda url: f'{{"url": "{url}", "payload": {{"message": "Hello world!"}}}}',
         old=(950, 950),
     ),
+    Door(
+        name="fireworq",
+        listen="--fireworq-listen",
+        settings=f"[fireworq]\nkeep_alive = true\nqueue_default_max_workers = {_CONNECTIONS}\n",
+        path="/job/foo",
+        body=lambda url: f'{{"url": "{url}", "payload": {{"id": 12345}}}}',
+        old=(1870, 1600),
+    ),
 )
 
 
@@ -157,7 +165,7 @@ def main(seconds: float) -> None:
         "accepted, of the old",
         "delivered, of the old",
     ):
-        table.add_column(title, justify="right" if title else "left")
+        table.add_column(title, justify="right" if title else "left", no_wrap=not title)
     table.add_row("bare handler", f"{bare.accepted:,.0f}", "1.00", "", "", "")
     for door in DOORS:
         for build in builds:

@@ -10,7 +10,7 @@ from typing import Final, cast
 import uvloop
 from aiohttp import web
 
-_ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+_ANSWER: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"status":"success"}'
 _BARE_ANSWER: Final = b'{"id":"109192606348480512","status":"unfinished","padding":"' + b"x" * 300 + b'"}'
 
 

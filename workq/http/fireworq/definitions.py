@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec.json import decode, encode
 
-from workq.commands import ConfigureQueue, GetDocument, ListDocuments, PutDocument
+from workq.commands import ConfigureQueue, ListDocuments, PutDocument
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
 from workq.http.application import HttpError
@@ -54,33 +54,40 @@ class Routing(msgspec.Struct):
 
 
 class Definitions:
-    """The queues and routings that there are."""
+    """The queues and routings that there are. Nobody else changes their documents, so they are read once."""
 
     def __init__(self, gateway: Gateway, dispatcher: Dispatcher, settings: FireworqSettings) -> None:
         self._gateway = gateway
         self._dispatcher = dispatcher
         self._settings = settings
+        self._queues: dict[str, Queue] = {}
+        self._routings: dict[str, Routing] = {}
 
     async def start(self) -> None:
-        """Make the default queue, if there is to be one and it is missing."""
+        """Read what there is, and make the default queue, if there is to be one and it is missing."""
+        for value in await self._documents(_QUEUE):
+            queue = decode(value, type=Queue)
+            self._queues[queue.name] = queue
+        for value in await self._documents(_ROUTING):
+            routing = decode(value, type=Routing)
+            self._routings[routing.job_category] = routing
         if self._settings.queue_default:
             await self._ensure_default()
 
     # -- queues --------------------------------------------------------------------------------------------------
 
-    async def queues(self) -> list[Queue]:
+    def queues(self) -> list[Queue]:
         """All queues, sorted by name."""
-        return [decode(value, type=Queue) for _, value in await self._documents(_QUEUE)]
+        return [self._queues[name] for name in sorted(self._queues)]
 
-    async def queue(self, name: str) -> Queue | None:
+    def queue(self, name: str) -> Queue | None:
         """The queue `name`."""
-        value = await self._document(_QUEUE + name)
-        return None if value is None else decode(value, type=Queue)
+        return self._queues.get(name)
 
     async def put_queue(self, name: str, request: QueueRequest) -> Queue:
         """Create or replace a queue. Raises `HttpError` for a rate without a burst, or the other way round."""
         queue = self._defined(name, request)
-        if queue != await self.queue(name):
+        if queue != self.queue(name):
             engine_name = queue_name(DOOR, name)
             rate, burst = queue.max_dispatches_per_second or 0, queue.max_burst_size or 0
             await self._gateway.execute(
@@ -91,15 +98,17 @@ class Definitions:
                     lease_burst=min(burst, LEASE_BURST.highest),
                 )
             )
-            await self._gateway.execute(PutDocument((_QUEUE + name).encode(), encode(queue)))
+            await self._put(_QUEUE + name, encode(queue))
+            self._queues[name] = queue
             await self._dispatcher.push_queue(engine_name)
         return queue
 
     async def delete_queue(self, name: str) -> Queue | None:
         """Forget the definition of a queue, and send its jobs no more; they stay. Return what it was."""
-        queue = await self.queue(name)
+        queue = self.queue(name)
         if queue is not None:
-            await self._gateway.execute(PutDocument((_QUEUE + name).encode(), b""))
+            await self._put(_QUEUE + name, b"")
+            self._queues.pop(name, None)
             if name == self._settings.queue_default:
                 await self._ensure_default()
             else:
@@ -108,7 +117,7 @@ class Definitions:
 
     async def _ensure_default(self) -> None:
         name = self._settings.queue_default
-        if await self.queue(name) is None:
+        if self.queue(name) is None:
             await self.put_queue(name, QueueRequest())
 
     def _defined(self, name: str, request: QueueRequest) -> Queue:
@@ -127,50 +136,49 @@ class Definitions:
 
     # -- routings ------------------------------------------------------------------------------------------------
 
-    async def routings(self) -> list[Routing]:
+    def routings(self) -> list[Routing]:
         """All routings, sorted by queue."""
-        found = [decode(value, type=Routing) for _, value in await self._documents(_ROUTING)]
-        return sorted(found, key=lambda routing: (routing.queue_name, routing.job_category))
+        return sorted(self._routings.values(), key=lambda routing: (routing.queue_name, routing.job_category))
 
-    async def routing(self, category: str) -> Routing | None:
+    def routing(self, category: str) -> Routing | None:
         """The routing of a category."""
-        value = await self._document(_ROUTING + category)
-        return None if value is None else decode(value, type=Routing)
+        return self._routings.get(category)
 
     async def put_routing(self, category: str, name: str) -> Routing:
         """Route a category to the queue `name`. Raises `HttpError` when there is no such queue."""
-        if await self.queue(name) is None:
+        if self.queue(name) is None:
             raise HttpError(404, f"No such queue: {name}")
         routing = Routing(name, category)
-        if routing != await self.routing(category):
-            await self._gateway.execute(PutDocument((_ROUTING + category).encode(), encode(routing)))
+        if routing != self.routing(category):
+            await self._put(_ROUTING + category, encode(routing))
+            self._routings[category] = routing
         return routing
 
     async def delete_routing(self, category: str) -> Routing | None:
         """Forget a routing. Return what it was."""
-        routing = await self.routing(category)
+        routing = self.routing(category)
         if routing is not None:
-            await self._gateway.execute(PutDocument((_ROUTING + category).encode(), b""))
+            await self._put(_ROUTING + category, b"")
+            self._routings.pop(category, None)
         return routing
 
-    async def queue_of(self, category: str) -> Queue:
+    def queue_of(self, category: str) -> Queue:
         """The queue that a job of `category` goes to. Raises `HttpError` when there is none."""
-        routing = await self.routing(category)
+        routing = self.routing(category)
         name = self._settings.queue_default if routing is None else routing.queue_name
         if not name:
             raise HttpError(500, f"No routing for category: {category}; there is no default queue either")
-        queue = await self.queue(name)
+        queue = self.queue(name)
         if queue is None:
             raise HttpError(500, f"Undefined queue: {name}")
         return queue
 
     # -- documents -----------------------------------------------------------------------------------------------
 
-    async def _document(self, key: str) -> bytes | None:
-        reply = await self._gateway.execute(GetDocument(key.encode("utf-8", "surrogatepass")))
-        return reply.documents[0][1] if isinstance(reply, Documents) else None
-
-    async def _documents(self, prefix: str) -> list[tuple[bytes, bytes]]:
+    async def _documents(self, prefix: str) -> list[bytes]:
         reply = await self._gateway.execute(ListDocuments(prefix.encode()))
         assert isinstance(reply, Documents)
-        return reply.documents
+        return [value for _, value in reply.documents]
+
+    async def _put(self, key: str, value: bytes) -> None:
+        await self._gateway.execute(PutDocument(key.encode("utf-8", "surrogatepass"), value))

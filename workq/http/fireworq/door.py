@@ -131,10 +131,10 @@ class FireworqDoor:
     # -- queues --------------------------------------------------------------------------------------------------
 
     async def _queues(self, request: Request) -> Response:
-        return _json(await self._definitions.queues())
+        return _json(self._definitions.queues())
 
     async def _queue(self, request: Request) -> Response:
-        return _json(await self._defined(request))
+        return _json(self._defined(request))
 
     async def _put_queue(self, request: Request) -> Response:
         asked = await _read(request, _decode_queue)
@@ -145,14 +145,14 @@ class FireworqDoor:
         return _json(_found(await self._definitions.delete_queue(name), f"No such queue: {name}"))
 
     async def _node(self, request: Request) -> Response:
-        await self._defined(request)
+        self._defined(request)
         return _json(_Node(str(os.getpid()), socket.gethostname()))
 
     async def _stats(self, request: Request) -> Response:
-        return _json(self._figures(await self._defined(request)))
+        return _json(self._figures(self._defined(request)))
 
     async def _all_stats(self, request: Request) -> Response:
-        return _json({queue.name: self._figures(queue) for queue in await self._definitions.queues()})
+        return _json({queue.name: self._figures(queue) for queue in self._definitions.queues()})
 
     def _figures(self, queue: Queue) -> _Stats:
         figures = self._dispatcher.figures(queue_name(DOOR, queue.name))
@@ -172,18 +172,18 @@ class FireworqDoor:
             1,
         )
 
-    async def _defined(self, request: Request) -> Queue:
+    def _defined(self, request: Request) -> Queue:
         name = request.match_info["queue"]
-        return _found(await self._definitions.queue(name), f"No such queue: {name}")
+        return _found(self._definitions.queue(name), f"No such queue: {name}")
 
     # -- routings ------------------------------------------------------------------------------------------------
 
     async def _routings(self, request: Request) -> Response:
-        return _json(await self._definitions.routings())
+        return _json(self._definitions.routings())
 
     async def _routing(self, request: Request) -> Response:
         category = request.match_info["category"]
-        return _json(_found(await self._definitions.routing(category), f"No such routing: {category}"))
+        return _json(_found(self._definitions.routing(category), f"No such routing: {category}"))
 
     async def _put_routing(self, request: Request) -> Response:
         asked = await _read(request, _decode_routing) or _RoutingRequest()
@@ -206,7 +206,7 @@ class FireworqDoor:
             body = body_of(asked.payload)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise HttpError(400, f"Invalid payload: {error}") from None
-        queue = (await self._definitions.queue_of(category)).name
+        queue = self._definitions.queue_of(category).name
         number = await self._numbers.take(queue)
         alive = self._settings.dispatch_keeps_alive
         target = target_of(asked, queue, number, category, self._user_agent, alive)
@@ -219,7 +219,7 @@ class FireworqDoor:
         return _json(pushed(asked, target, number, queue, category))
 
     async def _list(self, request: Request) -> Response:
-        queue = await self._defined(request)
+        queue = self._defined(request)
         state: State = request.match_info["state"]  # type: ignore[assignment]
         return _json(await list_jobs(self._gateway, self._dispatcher, queue.name, state, read_page(request.query)))
 
@@ -233,7 +233,7 @@ class FireworqDoor:
 
     async def _inspected(self, request: Request) -> tuple[bytes, ShownJob]:
         """The id and the form of the job that a path names. Raises `HttpError`."""
-        queue = await self._defined(request)
+        queue = self._defined(request)
         number = _number(request)
         job_id = NumberedJobs(queue_name(DOOR, queue.name)).job_id(number)
         reply = await self._gateway.execute(InspectJob(job_id))
@@ -244,16 +244,16 @@ class FireworqDoor:
     # -- the failure log -----------------------------------------------------------------------------------------
 
     async def _failures(self, request: Request) -> Response:
-        queue = await self._defined(request)
+        queue = self._defined(request)
         return _json(await list_failures(self._archive, queue.name, read_page(request.query)))
 
     async def _failure(self, request: Request) -> Response:
-        queue, number = await self._defined(request), _number(request)
+        queue, number = self._defined(request), _number(request)
         entry = await self._archive.get(DOOR, queue.name, number)
         return _json(failure(_found(entry, f"No such failure: {number}")))
 
     async def _delete_failure(self, request: Request) -> Response:
-        queue, number = await self._defined(request), _number(request)
+        queue, number = self._defined(request), _number(request)
         entry = await self._archive.delete(DOOR, queue.name, number)
         return _json(failure(_found(entry, f"No such failure: {number}")))
 
