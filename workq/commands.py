@@ -247,6 +247,34 @@ class Delete(Command):
         self.job_id = job_id
 
 
+class Retry(Command):
+    """Put a job that has failed back into its queue, as if it had not been tried. Replies: `Ok`, `NotFound`,
+    `Refused`.
+    """
+
+    __match_args__ = ("job_id",)
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(self, job_id: bytes) -> None:
+        self.job_id = job_id
+
+
+CLEAR_STATES: Final = ("ready", "scheduled", "failed", "completed", "all")
+
+
+class Clear(Command):
+    """Delete the jobs of a queue that are in `state`, one of `CLEAR_STATES`. Replies: `Cleared`, `NotFound`."""
+
+    __match_args__ = ("name", "state")
+    __slots__ = __match_args__
+    changes: ClassVar[bool] = True
+
+    def __init__(self, name: bytes, state: str = "all") -> None:
+        self.name = name
+        self.state = state
+
+
 class ConfigureQueue(Command):
     """Change options of a queue: those that are not None. Replies: `Ok`. What they mean: `QueueOptions`."""
 
@@ -420,6 +448,42 @@ class InspectJobIds(Command):
 
 class InspectJobs(Command):
     """List the ready jobs of a queue in the order of their lease. Replies: `Jobs`, `NotFound`."""
+
+    __match_args__ = ("name", "cursor", "limit")
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
+        self.name = name
+        self.cursor = cursor
+        self.limit = limit
+
+
+class InspectLeasedJobs(Command):
+    """List the leased jobs of a queue, the lease that began first first. Replies: `Jobs`, `NotFound`."""
+
+    __match_args__ = ("name", "cursor", "limit")
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
+        self.name = name
+        self.cursor = cursor
+        self.limit = limit
+
+
+class InspectFailedJobs(Command):
+    """List the failed jobs of a queue, the newest failure first. Replies: `Jobs`, `NotFound`."""
+
+    __match_args__ = ("name", "cursor", "limit")
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
+        self.name = name
+        self.cursor = cursor
+        self.limit = limit
+
+
+class InspectCompletedJobs(Command):
+    """List the completed jobs of a queue, the newest completion first. Replies: `Jobs`, `NotFound`."""
 
     __match_args__ = ("name", "cursor", "limit")
     __slots__ = __match_args__

@@ -273,6 +273,17 @@ class Documents(Reply):
         self.documents = documents
 
 
+class Cleared(Reply):
+    """How many jobs of a queue were deleted."""
+
+    __match_args__ = ("name", "deleted")
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes, deleted: int) -> None:
+        self.name = name
+        self.deleted = deleted
+
+
 class Queues(Reply):
     """A page of queues."""
 
@@ -307,6 +318,7 @@ OK: Final = Ok()
 TIMED_OUT: Final = TimedOut()
 NOT_FOUND: Final = NotFound()
 DUPLICATE_JOB: Final = Refused("Duplicate job")
+NOT_FAILED: Final = Refused("Not failed")
 QUEUE_FULL: Final = Refused("Queue full")
 DUPLICATE_RESULT: Final = Refused("Duplicate result")
 LEASE_EXPIRED: Final = Refused("Lease expired: this attempt does not hold the job any more")

@@ -24,6 +24,7 @@ class ModelJob:
     """A job; `time_ms` is 0 unless it was scheduled, `timer` orders deadlines that fall together.
 
     `deadline_ms` is the end of the lease or, of a scheduled job, when it will be ready.
+    `entered` orders jobs by their coming into a state.
     `rank` is its `seq`, until it is sent to the back. `started_ms` is the beginning of its lease.
     """
 
@@ -42,6 +43,7 @@ class ModelJob:
     meta: bytes = b""
     progress: bytes = b""
     rank: int = 0
+    entered: int = 0
     started_ms: int = 0
 
     def finished(self) -> bool:
@@ -139,6 +141,22 @@ class Model:
         match command:
             case c.Add(job_id, spec, payload, meta, delay_ms):
                 return self._create(job_id, spec, payload, self.now_ms + delay_ms if delay_ms else 0, meta)
+            case c.Clear(name, state):
+                if name not in self.names:
+                    return r.NOT_FOUND
+                cleared = [job for job in self.jobs if job.spec.name == name and state in (job.state, "all")]
+                for job in cleared:
+                    self._remove(job)
+                return r.Cleared(name, len(cleared))
+            case c.InspectLeasedJobs(name, cursor, limit):
+                return self._by_entrance("leased", name, cursor, limit)
+            case c.InspectFailedJobs(name, cursor, limit):
+                return self._by_entrance("failed", name, cursor, limit)
+            case c.InspectCompletedJobs(name, cursor, limit):
+                return self._by_entrance("completed", name, cursor, limit)
+            case c.Retry(job_id):
+                found = [job for job in self.jobs if job.job_id == job_id]
+                return self._retry(found[0]) if found else r.NOT_FOUND
             case c.ConfigureQueue() | c.PauseQueue() | c.ResumeQueue():
                 return self._configure(command)
             case c.PutDocument(key, value):
@@ -218,6 +236,15 @@ class Model:
                     retry = job.spec.retry
                     self._put_back(job, retry.wait_ms(job.fails, job.job_id) if retry else 0)
                     self._hand_out()
+        return r.OK
+
+    def _retry(self, job: ModelJob) -> r.Reply:
+        if job.state != "failed":
+            return r.NOT_FAILED
+        job.attempts = job.fails = 0
+        job.result = b""
+        job.state = "ready"
+        self._hand_out()
         return r.OK
 
     def _by_holder(self, command: c.Touch | c.Release | c.Progress, job: ModelJob) -> r.Reply:
@@ -546,6 +573,7 @@ class Model:
 
     def _grant(self, job: ModelJob, fenced: bool) -> r.LeasedJob:
         self._timers += 1
+        job.entered = self._timers
         job.attempts += 1
         job.state = "leased"
         job.started_ms = self.now_ms
@@ -559,6 +587,8 @@ class Model:
         return r.LeasedJob(job.job_id, job.spec.name, self._ttr_ms(job), job.payload, job.meta, attempt)
 
     def _finish(self, job: ModelJob, state: ModelState, result: bytes) -> None:
+        self._timers += 1
+        job.entered = self._timers
         job.state = state
         job.result = result
         self._end(job)
@@ -575,6 +605,13 @@ class Model:
 
     def _queue_info(self, name: bytes) -> r.QueueInfo:
         return r.QueueInfo(name, *[len(self._in_state(state, name)) for state in ("ready", "scheduled", "leased")])
+
+    def _by_entrance(self, state: ModelState, name: bytes, cursor: int, limit: int) -> r.Reply:
+        """Leased jobs from the first lease on, finished ones from the last end on."""
+        if name not in self.names:
+            return r.NOT_FOUND
+        jobs = sorted(self._in_state(state, name), key=lambda job: job.entered, reverse=state != "leased")
+        return r.Jobs([_job_info(job) for job in jobs[cursor : cursor + limit]])
 
     def _page(self, state: ModelState, name: bytes, cursor: int, limit: int) -> r.Reply:
         if name not in self.names:

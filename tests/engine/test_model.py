@@ -68,6 +68,9 @@ class Twins(Life):
         for name in NAMES:
             self.live(c.InspectJobs(name, 0, 100))
             self.live(c.InspectScheduledJobs(name, 0, 100))
+            self.live(c.InspectLeasedJobs(name, 0, 100))
+            self.live(c.InspectFailedJobs(name, 0, 100))
+            self.live(c.InspectCompletedJobs(name, 0, 100))
         for job_id in IDS:
             self.live(c.InspectJob(job_id))
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.engine.driver import Driver, job_id
+from workq import commands as c
 from workq.engine.job import (
     COMPLETED,
     FAILED,
@@ -41,6 +42,7 @@ CAUSES: dict[tuple[int, int], Callable[[Driver], object]] = {
     (SCHEDULED, READY): lambda driver: driver.wait(10),
     (READY, LEASED): lambda driver: driver.lease(),
     (LEASED, READY): lambda driver: driver.wait(10),
+    (FAILED, READY): lambda driver: driver.do(c.Retry(job_id(1))),
     (READY, SCHEDULED): lambda driver: driver.fail(1),
     (LEASED, SCHEDULED): lambda driver: driver.release(1, delay_ms=10),
     **{(state, COMPLETED): lambda driver: driver.complete(1) for state in (SCHEDULED, READY, LEASED)},

@@ -78,7 +78,7 @@ class Story:
         spec = JobSpec(
             name, random.choice((20, 100)), random.choice((50, 1000, 10**6)), random.choice((0, 5)), 2, 2, retry
         )
-        kind = random.randrange(17)
+        kind = random.randrange(19)
         if kind < 3:
             return c.Add(job_id, spec, data, random.choice((b"", b"", b"{}")), random.choice((0, 0, 0, 30)))
         if kind == 3:
@@ -107,6 +107,10 @@ class Story:
             return c.ConfigureQueue(name, 9, *limits, lasting, random.choice((None, 0, 1)), random.random() < 0.5)
         if kind == 15:
             return random.choice((c.PauseQueue, c.ResumeQueue, c.ResumeQueue))(name)
+        if kind == 16:
+            return c.Retry(job_id)
+        if kind == 17:
+            return c.Clear(name, random.choice(c.CLEAR_STATES))
         return c.PutDocument(name[:4], random.choice((b"", data)))
 
     def step(self) -> None:

@@ -28,6 +28,7 @@ from workq.engine.events import (
     Leased,
     Progressed,
     Released,
+    Retried,
     Returned,
     SentToBack,
     Touched,
@@ -119,7 +120,7 @@ events = st.one_of(
     st.builds(SentToBack, ids, st.integers(0, 2**63)),
     st.builds(Counters, st.integers(0, 2**63), st.integers(0, 2**63)),
     st.builds(DocumentPut, st.just(DOORS), st.binary(min_size=1, max_size=1024), blobs),
-    *[st.builds(event, ids) for event in (Due, Returned, Deleted, Expired)],
+    *[st.builds(event, ids) for event in (Due, Returned, Deleted, Expired, Retried)],
 )
 
 

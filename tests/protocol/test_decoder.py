@@ -133,6 +133,12 @@ FORMS: list[tuple[bytes, c.Command]] = [
     (b"progress %b 2 -touch=1 -attempt=7\r\n\r\n\r\n" % ID, c.Progress(JOB_ID, b"\r\n", 7, True)),
     (b"ping\r\n", c.Ping()),
     (b"quit\r\n", c.Quit()),
+    (b"retry %b\r\n" % ID, c.Retry(JOB_ID)),
+    (b"clear ping\r\n", c.Clear(b"ping")),
+    *[(b"clear ping -state=%b\r\n" % s.encode(), c.Clear(b"ping", s)) for s in c.CLEAR_STATES],
+    (b"inspect leased-jobs ping 2 10\r\n", c.InspectLeasedJobs(b"ping", 2, 10)),
+    (b"inspect failed-jobs ping 2 10\r\n", c.InspectFailedJobs(b"ping", 2, 10)),
+    (b"inspect completed-jobs ping 2 10\r\n", c.InspectCompletedJobs(b"ping", 2, 10)),
     (b"queue ping\r\n", c.ConfigureQueue(b"ping")),
     (b"queue -lease-rate=5 ping  -max-len=007\n", c.ConfigureQueue(b"ping", max_len=7, lease_rate=5)),
     (

@@ -144,6 +144,7 @@ def test_what_is_new_is_marked(command: str) -> None:
 @each_command
 def test_the_documented_errors_of_a_command_are_those_of_its_arguments(command: str) -> None:
     errors = {"id": "Invalid ID", "name": "Invalid Name", "time": "Invalid Time", "returned": "Invalid Returned"}
+    errors["state"] = "Invalid State"
     errors |= {"rule": "Invalid rule", "overlap": "Invalid overlap"}
     errors |= {name: f"Invalid {limits.what}" for name, limits in RANGES.items()}
     if command == "complete":

@@ -29,26 +29,38 @@ from workq.engine.events import (
     Leased,
     Progressed,
     Released,
+    Retried,
     Returned,
     SentToBack,
     Touched,
 )
-from workq.engine.job import COMPLETED, LEASED, NEVER_MS, SCHEDULED, Job
+from workq.engine.job import COMPLETED, FAILED, LEASED, NEVER_MS, READY, SCHEDULED, Job
 from workq.engine.queue import Queue
 from workq.engine.recurring import Position, Recurring, define
 from workq.engine.state import State
 from workq.engine.timers import TimerWheel
-from workq.engine.waiters import LeaseWaiter, OnReply, ResultsWaiter, ResultWaiter, RunWaiter, Waiter, Watcher
+from workq.engine.waiters import (
+    ClearWaiter,
+    LeaseWaiter,
+    OnReply,
+    ResultsWaiter,
+    ResultWaiter,
+    RunWaiter,
+    Waiter,
+    Watcher,
+)
 from workq.engine.watchers import Watchers
 from workq.replies import (
     DUPLICATE_JOB,
     DUPLICATE_RESULT,
     LEASE_EXPIRED,
+    NOT_FAILED,
     NOT_FOUND,
     NOT_LEASED,
     OK,
     QUEUE_FULL,
     TIMED_OUT,
+    Cleared,
     Documents,
     JobResult,
     LeasedJob,
@@ -63,6 +75,16 @@ TICK_STEPS: Final = 1000
 # The same for recurring jobs, whose next time takes longer to find and whose payloads have to be written.
 RECUR_STEPS: Final = 50
 RECUR_BYTES: Final = MIB
+# Jobs that a `clear` deletes before it waits for `tick`: what they take in the log is within the bound of a command.
+CLEARED_AT_ONCE: Final = 16
+
+_CLEARED: Final[dict[str, tuple[int, ...]]] = {
+    "ready": (READY,),
+    "scheduled": (SCHEDULED,),
+    "failed": (FAILED,),
+    "completed": (COMPLETED,),
+    "all": (READY, SCHEDULED, LEASED, FAILED, COMPLETED),
+}
 
 
 def _always(size: int) -> bool:
@@ -88,7 +110,7 @@ class Engine:
     recurs.
     """
 
-    __slots__ = ("state", "events", "held", "recurring_held", "_waits", "_wakes", "_watchers", "_random")
+    __slots__ = ("state", "events", "held", "recurring_held", "_waits", "_wakes", "_clears", "_watchers", "_random")
 
     def __init__(self, now_ms: int, seed: int = 0) -> None:
         self.state = State(now_ms)
@@ -97,6 +119,7 @@ class Engine:
         self.recurring_held = False
         self._waits: TimerWheel[Waiter] = TimerWheel(_wait_ends_ms, now_ms)
         self._wakes: TimerWheel[Queue] = TimerWheel(_wake_ms, now_ms)
+        self._clears: dict[ClearWaiter, None] = {}
         self._watchers = Watchers()
         self._random = Random(seed)
 
@@ -135,6 +158,10 @@ class Engine:
             return self._delete(command, now_ms)
         if isinstance(command, c.Recur):
             return self._recur(command, now_ms)
+        if isinstance(command, c.Retry):
+            return self._retry(command, now_ms)
+        if isinstance(command, c.Clear):
+            return self._clear(command, now_ms, on_reply)
         if isinstance(command, c.ConfigureQueue):
             return self._configure(command, now_ms)
         if isinstance(command, c.PauseQueue):
@@ -187,6 +214,8 @@ class Engine:
         """
         if self.held:
             return self._waits.next_ms
+        if self._clears:
+            return 0
         state = self.state
         next_ms = state.expiries.next_ms
         if state.deadlines.next_ms < next_ms:
@@ -406,6 +435,40 @@ class Engine:
         self._watch(waiter)
         return waiter
 
+    def _retry(self, command: c.Retry, now_ms: int) -> Reply:
+        job = self.state.jobs.get(command.job_id)
+        if job is None:
+            return NOT_FOUND
+        if job.state != FAILED:
+            return NOT_FAILED
+        self._commit(job, Retried(job.job_id))
+        self._offer(job.queue, now_ms)
+        return OK
+
+    def _clear(self, command: c.Clear, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+        queue = self.state.queues.get(command.name)
+        if queue is None:
+            return NOT_FOUND
+        waiter = ClearWaiter(on_reply, queue, list(_CLEARED[command.state]), self.state.next_seq)
+        self._clear_some(waiter, now_ms, CLEARED_AT_ONCE)
+        if waiter.next_job() is None:
+            return Cleared(queue.name, waiter.deleted)
+        self._clears[waiter] = None
+        return waiter
+
+    def _clear_some(self, waiter: ClearWaiter, now_ms: int, most: int) -> int:
+        """Delete at most so many of the jobs that `waiter` is about; return how many, at least 1."""
+        deleted = 0
+        while deleted < most:
+            job = waiter.next_job()
+            if job is None:
+                break
+            deleted += 1
+            self._remove(job)
+        waiter.deleted += deleted
+        self._offer(waiter.queue, now_ms)
+        return max(deleted, 1)
+
     def _configure(self, command: c.ConfigureQueue, now_ms: int) -> Reply:
         queue = self.state.queue(command.name)
         return self._set_options(queue, command.changed(queue.options or NO_OPTIONS), now_ms)
@@ -468,6 +531,12 @@ class Engine:
             else:
                 woken_queue.wake_ms = NEVER_MS
                 steps -= self._hand_out(woken_queue, now_ms, steps)
+        while self._clears and steps > 0:
+            clear = next(iter(self._clears))
+            steps -= self._clear_some(clear, now_ms, steps)
+            if clear.next_job() is None:
+                self._end_wait(clear)
+                clear.on_reply(Cleared(clear.queue.name, clear.deleted))
 
     def _tick_recurring(self, now_ms: int, admit: Callable[[int], bool]) -> None:
         state = self.state
@@ -670,6 +739,9 @@ class Engine:
     def _end_wait(self, waiter: Waiter) -> None:
         """Forget `waiter` everywhere, so that nothing can be given to it."""
         waiter.done = True
+        if isinstance(waiter, ClearWaiter):
+            del self._clears[waiter]
+            return
         self._waits.remove(waiter, waiter.deadline_ms)
         if isinstance(waiter, LeaseWaiter):
             for queue in waiter.queues:

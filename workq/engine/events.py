@@ -181,7 +181,7 @@ class Completed(JobEvent):
 
     def happen(self, state: State, job: Job) -> None:
         job.result = self.result
-        state.move(job, COMPLETED)
+        state.move(job, COMPLETED, self.at_ms)
 
 
 class Failed(JobEvent):
@@ -198,7 +198,7 @@ class Failed(JobEvent):
     def happen(self, state: State, job: Job) -> None:
         job.fails += 1
         job.result = self.result
-        state.move(job, FAILED)
+        state.move(job, FAILED, self.at_ms)
 
 
 class Exhausted(JobEvent):
@@ -213,7 +213,16 @@ class Exhausted(JobEvent):
 
     def happen(self, state: State, job: Job) -> None:
         job.result = b""
-        state.move(job, FAILED)
+        state.move(job, FAILED, self.at_ms)
+
+
+class Retried(JobEvent):
+    """A job that had failed is in its place in the queue again, as if it had never been tried."""
+
+    __slots__ = ()
+
+    def happen(self, state: State, job: Job) -> None:
+        state.revive(job)
 
 
 class Deleted(JobEvent):

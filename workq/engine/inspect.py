@@ -42,6 +42,21 @@ def answer(state: State, command: c.Command) -> Reply:
         if queue is None:
             return NOT_FOUND
         return Jobs([_job_info(job) for job in queue.scheduled_jobs(command.cursor, command.limit)])
+    if isinstance(command, c.InspectLeasedJobs):
+        queue = state.queues.get(command.name)
+        if queue is None:
+            return NOT_FOUND
+        return Jobs([_job_info(job) for job in queue.lists[LEASED].page(command.cursor, command.limit)])
+    if isinstance(command, c.InspectFailedJobs):
+        queue = state.queues.get(command.name)
+        if queue is None:
+            return NOT_FOUND
+        return Jobs([_job_info(job) for job in queue.lists[FAILED].newest(command.cursor, command.limit)])
+    if isinstance(command, c.InspectCompletedJobs):
+        queue = state.queues.get(command.name)
+        if queue is None:
+            return NOT_FOUND
+        return Jobs([_job_info(job) for job in queue.lists[COMPLETED].newest(command.cursor, command.limit)])
     if isinstance(command, c.InspectRecurring):
         page = state.recurring.values()[command.cursor : command.cursor + command.limit]
         return RecurringJobs([_recurring_info(recurring) for recurring in page])

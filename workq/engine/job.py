@@ -23,7 +23,7 @@ TRANSITIONS: Final[dict[int, frozenset[int]]] = {
     READY: frozenset((SCHEDULED, LEASED, COMPLETED, FAILED, GONE)),
     LEASED: frozenset((SCHEDULED, READY, COMPLETED, FAILED, GONE)),
     COMPLETED: frozenset((GONE,)),
-    FAILED: frozenset((GONE,)),
+    FAILED: frozenset((READY, GONE)),
     GONE: frozenset(),
 }
 
@@ -63,7 +63,7 @@ class Job:
     place         its place among those that were created or scheduled alike: `seq`, or later if it was sent to the back
     queue         the queue it is in, from the moment it is inserted into the state
     before, after its neighbours in the `JobList` of its queue and state
-    deadline_ms   LEASED: end of the TTR; SCHEDULED: when it becomes ready; otherwise without meaning
+    deadline_ms   LEASED: end of the TTR; SCHEDULED: when it becomes ready; COMPLETED and FAILED: when it finished
     result        what `complete` or the final `fail` said; None before that
     extra         None for most jobs
     """

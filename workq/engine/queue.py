@@ -30,6 +30,10 @@ def _entry(job: Job) -> _Entry:
     return job.scheduled_ms or _UNSCHEDULED, job.place, id(job), job
 
 
+def _deadline_ms(job: Job) -> int:
+    return job.deadline_ms
+
+
 def _is_fresh(job: Job) -> bool:
     """Whether an entry of `Level.fresh` counts."""
     return job.state == READY and job.place == job.seq
@@ -157,13 +161,16 @@ class JobList:
     """Jobs in the order in which they came, linked by their `before` and `after`. A job is in one list at most.
 
     It takes no room of its own, and never grows in jumps as a dict does.
+
+    is_sorted  of finished jobs: whether they came in the order of their ends; not so after a log has given them back
     """
 
-    __slots__ = ("first", "last")
+    __slots__ = ("first", "last", "is_sorted")
 
     def __init__(self) -> None:
         self.first: Job | None = None
         self.last: Job | None = None
+        self.is_sorted = True
 
     def add(self, job: Job) -> None:
         """Put `job` at the end."""
@@ -189,6 +196,32 @@ class JobList:
             after.before = before
         job.before = None
         job.after = None
+
+    def page(self, cursor: int, limit: int) -> list[Job]:
+        """Jobs from `cursor` on, the first first."""
+        return list(islice(self, cursor, cursor + limit))
+
+    def newest(self, cursor: int, limit: int) -> list[Job]:
+        """Finished jobs from `cursor` on, the last to end first. Walks over those that are left out."""
+        if not self.is_sorted:
+            self._sort()
+        page: list[Job] = []
+        job = self.last
+        while job is not None and len(page) < limit:
+            if cursor > 0:
+                cursor -= 1
+            else:
+                page.append(job)
+            job = job.before
+        return page
+
+    def _sort(self) -> None:
+        jobs = sorted(self, key=_deadline_ms)
+        self.first = self.last = None
+        for job in jobs:
+            job.before = job.after = None
+            self.add(job)
+        self.is_sorted = True
 
     def __iter__(self) -> Iterator[Job]:
         """Its jobs, the first first. The one given last may be removed meanwhile."""

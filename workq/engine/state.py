@@ -5,8 +5,8 @@ from typing import Final
 from sortedcontainers import SortedDict, SortedList
 
 from workq.engine.documents import AREA_NAMES, QUEUES, RECURRED, RECURRING, unpack_options
-from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Extra, Job
-from workq.engine.queue import Queue
+from workq.engine.job import FAILED, GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Extra, Job
+from workq.engine.queue import JobList, Queue
 from workq.engine.recurring import Recurring, next_ms, unpack_position
 from workq.engine.table import JobTable
 from workq.engine.timers import TimerWheel
@@ -151,7 +151,7 @@ class State:
                 self.extend(job, job.deadline_ms + longer_ms)
 
     def insert(self, job: Job, to: int, deadline_ms: int) -> None:
-        """Take in `job`, whose state will be `to`; `deadline_ms` goes with LEASED and SCHEDULED."""
+        """Take in `job`, whose state will be `to`; `deadline_ms` goes with all but READY and GONE."""
         self.jobs.add(job)
         if job.seq >= self.next_seq:
             self.next_seq = job.seq + 1
@@ -167,7 +167,7 @@ class State:
         self._enter(job, to, deadline_ms)
 
     def move(self, job: Job, to: int, deadline_ms: int = 0) -> None:
-        """Move `job` to the state `to`; `deadline_ms` goes with LEASED and SCHEDULED. The only place that does."""
+        """Move `job` to the state `to`; `deadline_ms` goes with all but READY and GONE. The only place that does."""
         state = job.state
         if not _MAY_MOVE[state] >> to & 1:
             raise ImpossibleMove(f"{job!r} cannot become {STATE_NAMES[to]}")
@@ -182,6 +182,16 @@ class State:
             queue.drop_scheduled(job)
             self.deadlines.remove(job, job.deadline_ms)
         self._enter(job, to, deadline_ms)
+
+    def revive(self, job: Job) -> None:
+        """Make `job`, which has failed, ready and new."""
+        if job.state != FAILED:
+            raise ImpossibleMove(f"{job!r} has not failed")
+        self.stored_bytes -= len(job.result or b"")
+        job.result = None
+        job.attempts = 0
+        job.fails = 0
+        self.move(job, READY)
 
     def extend(self, job: Job, deadline_ms: int) -> None:
         """Let the lease of `job` end at `deadline_ms`."""
@@ -224,10 +234,18 @@ class State:
                     self.freed[recurring] = None
             if to == GONE:
                 self._leave(job)
-            elif not job.spec.foreground:  # finished
-                self.stored_bytes += len(job.result or b"")
-                if job.extra is not None and job.extra.meta:
-                    self.finished.append(job)
+            else:
+                self._finish(job, queue.lists[to], deadline_ms)
+
+    def _finish(self, job: Job, finished: JobList, at_ms: int) -> None:
+        job.deadline_ms = at_ms
+        before = job.before
+        if before is not None and before.deadline_ms > at_ms:
+            finished.is_sorted = False
+        if not job.spec.foreground:
+            self.stored_bytes += len(job.result or b"")
+            if job.extra is not None and job.extra.meta:
+                self.finished.append(job)
 
     def _leave(self, job: Job) -> None:
         self.jobs.remove(job)

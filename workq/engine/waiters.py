@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from workq.engine.job import Job
+from workq.engine.job import NEVER_MS, Job
 from workq.engine.queue import Queue
 from workq.replies import NOT_FOUND, JobResult, JobResults, Reply
 from workq.values import BULK_BYTES
@@ -32,6 +32,28 @@ class LeaseWaiter(Waiter):
         self.queues = queues
         self.fenced = fenced
         self.count = count
+
+
+class ClearWaiter(Waiter):
+    """Waits until jobs of `queue` are deleted: those in one of `states` that were created before `end_seq`."""
+
+    __slots__ = ("queue", "states", "end_seq", "deleted")
+
+    def __init__(self, on_reply: OnReply, queue: Queue, states: list[int], end_seq: int) -> None:
+        super().__init__(on_reply, NEVER_MS)
+        self.queue = queue
+        self.states = states
+        self.end_seq = end_seq
+        self.deleted = 0
+
+    def next_job(self) -> Job | None:
+        """The job to delete next; None when it is done."""
+        while self.states:
+            job = self.queue.lists[self.states[0]].first
+            if job is not None and job.seq < self.end_seq:
+                return job
+            del self.states[0]
+        return None
 
 
 class Watcher(Waiter):

@@ -27,6 +27,7 @@ from workq.engine.events import (
     Leased,
     Progressed,
     Released,
+    Retried,
     Returned,
     SentToBack,
     Touched,
@@ -51,6 +52,7 @@ TOUCHED: Final = 14
 RELEASED: Final = 15
 PROGRESS: Final = 16
 SENT_TO_BACK: Final = 20
+RETRIED: Final = 21
 # From here on: what the log says about itself.
 SYNCED: Final = 64
 TRIMMED: Final = 65
@@ -75,6 +77,7 @@ TYPE_NAMES: Final = {
     RELEASED: "released",
     PROGRESS: "progress",
     SENT_TO_BACK: "sent-to-back",
+    RETRIED: "retried",
     SYNCED: "synced",
     TRIMMED: "trimmed",
     BATCH: "batch",
@@ -361,7 +364,7 @@ def _other(event: Event) -> bytes:
         return _carried(event.job)
     if isinstance(event, Failed):
         return _JOB_AT.pack(FAIL, event.job_id, event.at_ms) + event.result
-    if isinstance(event, Due | Returned | Deleted | Expired):
+    if isinstance(event, Due | Returned | Deleted | Expired | Retried):
         return _JOB.pack(_PLAIN_TYPES[type(event)], event.job_id)
     if isinstance(event, Progressed):
         return _JOB.pack(PROGRESS, event.job_id) + event.progress
@@ -405,11 +408,12 @@ def _carried(job: Job) -> bytes:
 
 
 # Records that hold an id and nothing else, and those that hold an id and a time.
-_PLAIN: Final[dict[int, type[Due | Returned | Deleted | Expired]]] = {
+_PLAIN: Final[dict[int, type[Due | Returned | Deleted | Expired | Retried]]] = {
     DUE: Due,
     RETURNED: Returned,
     DELETED: Deleted,
     EXPIRED: Expired,
+    RETRIED: Retried,
 }
 _PLAIN_TYPES: Final[dict[type[Event], int]] = {event: kind for kind, event in _PLAIN.items()}
 _TIMED: Final[dict[int, type[Exhausted | FailedOnce | Touched | Released]]] = {

@@ -184,6 +184,14 @@ def _queue(command: c.ConfigureQueue) -> bytes:
     return line + b"\r\n"
 
 
+def _retry(command: c.Retry) -> bytes:
+    return b"retry %b\r\n" % format_id(command.job_id)
+
+
+def _clear(command: c.Clear) -> bytes:
+    return b"clear %b -state=%b\r\n" % (command.name, command.state.encode())
+
+
 def _pause(command: c.PauseQueue) -> bytes:
     return b"pause %b\r\n" % command.name
 
@@ -212,6 +220,18 @@ def _inspect_jobs(command: c.InspectJobs) -> bytes:
     return b"inspect jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
 
 
+def _inspect_leased_jobs(command: c.InspectLeasedJobs) -> bytes:
+    return b"inspect leased-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
+
+
+def _inspect_failed_jobs(command: c.InspectFailedJobs) -> bytes:
+    return b"inspect failed-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
+
+
+def _inspect_completed_jobs(command: c.InspectCompletedJobs) -> bytes:
+    return b"inspect completed-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
+
+
 def _inspect_scheduled_jobs(command: c.InspectScheduledJobs) -> bytes:
     return b"inspect scheduled-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
 
@@ -236,6 +256,8 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.Delete: _delete,
     c.Ping: _ping,
     c.Quit: _quit,
+    c.Retry: _retry,
+    c.Clear: _clear,
     c.ConfigureQueue: _queue,
     c.PauseQueue: _pause,
     c.ResumeQueue: _resume,
@@ -245,6 +267,9 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.InspectJob: _inspect_job,
     c.InspectJobs: _inspect_jobs,
     c.InspectScheduledJobs: _inspect_scheduled_jobs,
+    c.InspectLeasedJobs: _inspect_leased_jobs,
+    c.InspectFailedJobs: _inspect_failed_jobs,
+    c.InspectCompletedJobs: _inspect_completed_jobs,
     c.InspectRecurring: _inspect_recurring,
 }
 
@@ -383,6 +408,12 @@ class Connection:
             _number(_field(fields, b"evicted-jobs")),
             parse_time(_field(fields, b"started")),
         )
+
+    def _cleared(self, count: int) -> _Reading:
+        if count != 1:
+            raise ProtocolError(f"one object was expected, not {count}")
+        name, fields = yield from self._fields()
+        return r.Cleared(check_name(name), _number(_field(fields, b"deleted")))
 
     def _queues(self, count: int) -> _Reading:
         queues = []
@@ -538,6 +569,10 @@ _READERS: Final[dict[type[c.Command], _Reader]] = {
     c.InspectJob: Connection._jobs,
     c.InspectJobs: Connection._jobs,
     c.InspectScheduledJobs: Connection._jobs,
+    c.InspectLeasedJobs: Connection._jobs,
+    c.InspectFailedJobs: Connection._jobs,
+    c.InspectCompletedJobs: Connection._jobs,
+    c.Clear: Connection._cleared,
     c.InspectRecurring: Connection._recurring,
 }
 

@@ -460,7 +460,9 @@ def _unknown(name: bytes, line: bytes, error: str) -> Malformed:
     if error:
         return Malformed(error)
     if name.startswith(b"inspect"):
-        objects = "server, queue, queues, job, jobs, scheduled-jobs, recurring"
+        objects = (
+            "server, queue, queues, job, jobs, scheduled-jobs, leased-jobs, failed-jobs, completed-jobs, recurring"
+        )
         return Malformed(f"Unknown command: {shown_bytes(name)}, inspect knows {objects}")
     commands = ", ".join(dict.fromkeys([known.split(b" ")[0].decode() for known in _SHAPES]))
     return Malformed(f"Unknown command: {shown_bytes(name)}, known are {commands}")
@@ -701,6 +703,15 @@ def _quit(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.Quit()
 
 
+def _retry(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.Retry(check_id(parse_id(args[0])))
+
+
+def _clear(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    state = _choice("State", flags, b"state", _CLEAR_STATES)
+    return c.Clear(check_name(args[0]), "all" if state is None else c.CLEAR_STATES[state])
+
+
 def _queue(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     max_len = _option(flags, b"max-len", MAX_LEN)
     max_leased = _option(flags, b"max-leased", MAX_LEASED)
@@ -743,6 +754,18 @@ def _inspect_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.InspectJobs(check_name(args[0]), *_page(args))
 
 
+def _inspect_leased_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectLeasedJobs(check_name(args[0]), *_page(args))
+
+
+def _inspect_failed_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectFailedJobs(check_name(args[0]), *_page(args))
+
+
+def _inspect_completed_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+    return c.InspectCompletedJobs(check_name(args[0]), *_page(args))
+
+
 def _inspect_scheduled_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.InspectScheduledJobs(check_name(args[0]), *_page(args))
 
@@ -760,6 +783,7 @@ _JOB_FLAGS: Final = (
     *(b"priority", b"max-attempts", b"max-fails"),
     *(b"retry-delay", b"retry-backoff", b"retry-max-delay"),
 )
+_CLEAR_STATES: Final = tuple([state.encode() for state in c.CLEAR_STATES])
 _QUEUE_FLAGS: Final = (
     b"max-len",
     b"max-leased",
@@ -790,6 +814,8 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
         _Shape("progress", "<id> <progress-size>", _progress, PROGRESS_SIZE, (b"attempt",), switches=(b"touch",)),
         _Shape("result", "<id>... <wait-timeout>", _result),
         _Shape("delete", "<id>", _delete),
+        _Shape("retry", "<id>", _retry),
+        _Shape("clear", "<name>", _clear, flags=(b"state",), first_flags=1),
         _Shape("queue", "<name>", _queue, flags=_QUEUE_FLAGS, first_flags=len(_QUEUE_FLAGS)),
         _Shape("pause", "<name>", _pause),
         _Shape("resume", "<name>", _resume),
@@ -799,6 +825,9 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
         _Shape("inspect job", "<id>", _inspect_job),
         _Shape("inspect jobs", "<name> <cursor-offset> <limit>", _inspect_jobs),
         _Shape("inspect scheduled-jobs", "<name> <cursor-offset> <limit>", _inspect_scheduled_jobs),
+        _Shape("inspect leased-jobs", "<name> <cursor-offset> <limit>", _inspect_leased_jobs),
+        _Shape("inspect failed-jobs", "<name> <cursor-offset> <limit>", _inspect_failed_jobs),
+        _Shape("inspect completed-jobs", "<name> <cursor-offset> <limit>", _inspect_completed_jobs),
         _Shape("inspect recurring", "<cursor-offset> <limit>", _inspect_recurring),
         _Shape("ping", "no arguments", _ping),
         _Shape("quit", "no arguments", _quit),
@@ -845,6 +874,8 @@ def encode(reply: r.Reply) -> bytes:
         return b"-SERVER-ERROR %b\r\n" % reply.text.encode()
     if isinstance(reply, r.ServerInfo):
         return _encode_objects([_server_object(reply)])
+    if isinstance(reply, r.Cleared):
+        return _encode_objects([(reply.name, [(b"deleted", reply.deleted)])])
     if isinstance(reply, r.Queues):
         return _encode_objects([_queue_object(queue) for queue in reply.queues])
     if isinstance(reply, r.Jobs):

@@ -18,7 +18,9 @@ RAW: Final = "application/octet-stream"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # In the order of the numbers of `JobInfo.state`.
 _STATES: Final[tuple[s.JobState, ...]] = ("new", "completed", "failed", "pending", "leased")
-_STATUS: Final = dict.fromkeys((r.DUPLICATE_JOB, r.DUPLICATE_RESULT, r.LEASE_EXPIRED, r.NOT_LEASED, r.QUEUE_FULL), 409)
+_STATUS: Final = dict.fromkeys(
+    (r.DUPLICATE_JOB, r.DUPLICATE_RESULT, r.LEASE_EXPIRED, r.NOT_LEASED, r.NOT_FAILED, r.QUEUE_FULL), 409
+)
 
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -89,6 +89,15 @@ def operations(gateway: Gateway, with_urls: JobsWithUrls) -> list[Operation]:
         ),
         Operation(
             "POST",
+            "/v1/jobs/{id}/retry",
+            "Put a job that has failed back into its queue",
+            s.Nothing,
+            {204: None},
+            (c.Retry,),
+            jobs.retry,
+        ),
+        Operation(
+            "POST",
             "/v1/jobs/{id}/progress",
             "Tell how far the work on a leased job is",
             s.Reported,
@@ -204,6 +213,10 @@ class _Jobs:
     async def touch(self, request: web.Request, given: s.Touched) -> web.Response:
         job_id, what = _job(request)
         return await self._do(c.Touch(job_id, given.attempt or 0), what)
+
+    async def retry(self, request: web.Request, given: s.Nothing) -> web.Response:
+        job_id, what = _job(request)
+        return await self._do(c.Retry(job_id), what)
 
     async def progress(self, request: web.Request, given: s.Reported) -> web.Response:
         job_id, what = _job(request)

@@ -1,5 +1,7 @@
 """Operations on queues."""
 
+from typing import Final, TypeAlias
+
 import msgspec
 from aiohttp import web
 from msgspec import UNSET
@@ -10,6 +12,10 @@ from workq.gateway import Gateway
 from workq.http.native import answers
 from workq.http.native import structs as s
 from workq.http.native.operations import Operation, queue_name
+
+_Listing: TypeAlias = (
+    c.InspectJobs | c.InspectScheduledJobs | c.InspectLeasedJobs | c.InspectFailedJobs | c.InspectCompletedJobs
+)
 
 
 def operations(gateway: Gateway) -> list[Operation]:
@@ -23,11 +29,21 @@ def operations(gateway: Gateway) -> list[Operation]:
         Operation(
             "GET",
             "/v1/queues/{name}/jobs",
-            "List jobs of a queue: ready ones in the order of their lease, scheduled ones by their time",
+            "List jobs of a queue: ready ones in the order of their lease, scheduled ones by their time, leased ones "
+            "from the oldest lease on, finished ones from the newest on",
             s.JobsPage,
             {200: s.Jobs},
-            (c.InspectJobs, c.InspectScheduledJobs),
+            (c.InspectJobs, c.InspectScheduledJobs, c.InspectLeasedJobs, c.InspectFailedJobs, c.InspectCompletedJobs),
             queues.jobs,
+        ),
+        Operation(
+            "DELETE",
+            "/v1/queues/{name}/jobs",
+            "Delete the jobs of a queue that are in a state",
+            s.JobsToClear,
+            {200: s.Cleared},
+            (c.Clear,),
+            queues.clear,
         ),
         Operation(
             "PUT",
@@ -59,6 +75,15 @@ def operations(gateway: Gateway) -> list[Operation]:
     ]
 
 
+_LISTINGS: Final[dict[str, type[_Listing]]] = {
+    "ready": c.InspectJobs,
+    "scheduled": c.InspectScheduledJobs,
+    "leased": c.InspectLeasedJobs,
+    "failed": c.InspectFailedJobs,
+    "completed": c.InspectCompletedJobs,
+}
+
+
 class _Queues:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -75,10 +100,14 @@ class _Queues:
 
     async def jobs(self, request: web.Request, given: s.JobsPage) -> web.Response:
         name = queue_name(request)
-        command = c.InspectJobs if given.state == "ready" else c.InspectScheduledJobs
-        reply = await self._gateway.execute(command(name, given.cursor, given.limit))
+        reply = await self._gateway.execute(_LISTINGS[given.state](name, given.cursor, given.limit))
         jobs = [answers.job(info) for info in answers.expect(r.Jobs, reply, f"queue {name.decode()}").jobs]
         return answers.json(s.Jobs(jobs, answers.next_cursor(given.cursor, given.limit, len(jobs))))
+
+    async def clear(self, request: web.Request, given: s.JobsToClear) -> web.Response:
+        name = queue_name(request)
+        reply = await self._gateway.execute(c.Clear(name, given.state))
+        return answers.json(s.Cleared(answers.expect(r.Cleared, reply, f"queue {name.decode()}").deleted))
 
     async def configure(self, request: web.Request, given: s.QueueOptions) -> web.Response:
         options = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not UNSET}

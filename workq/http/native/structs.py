@@ -310,19 +310,36 @@ class Page(Request):
     limit: Limit = values.LIMIT.highest
 
 
+class JobsToClear(Request):
+    """Which jobs of a queue."""
+
+    state: Annotated[
+        Literal["ready", "scheduled", "failed", "completed", "all"],
+        Meta(description="jobs in this state; `all` includes those that are leased"),
+    ]
+
+
 class JobsPage(Request):
     """Which jobs of a queue."""
 
-    state: Annotated[Literal["ready", "scheduled"], Meta(description="jobs in this state")] = "ready"
+    state: Annotated[
+        Literal["ready", "scheduled", "leased", "failed", "completed"], Meta(description="jobs in this state")
+    ] = "ready"
     cursor: Cursor = 0
     limit: Limit = values.LIMIT.highest
 
 
 ALLOWED["overlap"] = "allow or skip"
-ALLOWED["state"] = "ready or scheduled"
+ALLOWED["state"] = "ready, scheduled, leased, failed or completed"
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
+
+
+class Cleared(Struct):
+    """How many jobs were deleted."""
+
+    deleted: int
 
 
 class Added(Struct):
