@@ -695,6 +695,8 @@ class Engine:
 
     def _draw(self, queues: list[Queue], now_ms: int) -> Job | None:
         """The job to lease next from one of `queues`."""
+        if len(queues) == 1 and queues[0].options is None:
+            return queues[0].first_ready()
         ready = [queue for queue in queues if queue.next_lease_ms(now_ms) <= now_ms]
         if not ready:
             return None

@@ -887,10 +887,19 @@ def encode(reply: r.Reply) -> bytes:
 
 def _encode_job(job: r.LeasedJob) -> bytes:
     payload = job.payload
-    if job.attempt:
-        words = (format_id(job.job_id), job.name, job.ttr_ms, len(payload), job.attempt, payload)
-        return b"%b %b %d %d %d\r\n%b\r\n" % words
-    return b"%b %b %d %d\r\n%b\r\n" % (format_id(job.job_id), job.name, job.ttr_ms, len(payload), payload)
+    digits = hexlify(job.job_id)
+    return b"%b-%b-%b-%b-%b %b %d %d%b\r\n%b\r\n" % (
+        digits[:8],
+        digits[8:12],
+        digits[12:16],
+        digits[16:20],
+        digits[20:],
+        job.name,
+        job.ttr_ms,
+        len(payload),
+        b" %d" % job.attempt if job.attempt else b"",
+        payload,
+    )
 
 
 def _encode_result(reply: r.JobResult) -> bytes:
