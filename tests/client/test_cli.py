@@ -77,7 +77,7 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "result",
             "delete",
         ],
-        *["inspect", "ping", "top", "import", "drain", "worker", "hq", "completion"],
+        *["queue", "pause", "resume", "inspect", "ping", "top", "import", "drain", "worker", "hq", "completion"],
     ]
 
 
@@ -132,6 +132,16 @@ def test_a_lease_is_kept_and_given_back_in_the_shell(run: Run, client: workq.Cli
     assert client.result(other).error == "no"
     run("add", queue)
     assert re.search(rf"{queue}.*\b1\b", run("lease", queue, "--count", "2", "--fenced").stdout)
+
+
+def test_a_queue_is_paused_and_limited_in_the_shell(run: Run, queue: str) -> None:
+    assert run("queue", queue, "--max-len", "1", "--lease-rate", "100", "--returned", "back").output == ""
+    run("pause", queue)
+    run("add", queue)
+    assert "Queue full" in run("add", queue, status=1).stderr
+    run("lease", queue, "--timeout", "0", status=4)
+    run("resume", queue)
+    run("lease", queue)
 
 
 def test_jobs_recur_in_the_shell(run: Run, client: workq.Client, queue: str) -> None:

@@ -233,6 +233,25 @@ def test_jobs_recur_until_that_is_deleted(connect: Connect, url: str, queue: str
     assert not {weekly, poll} & {info.id for info in client.inspect_recurring()}
 
 
+def test_a_queue_has_options_and_can_be_paused(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    client.configure_queue(queue, max_len=2, max_leased=1, lease_rate=1000, ttr=30, max_attempts=5, returned="back")
+    client.add(queue)
+    client.add(queue)
+    with pytest.raises(workq.ClientError, match=r"add job .*: Queue full"):
+        client.add(queue)
+    client.pause(queue)
+    with pytest.raises(workq.Timeout):
+        client.lease(queue, timeout=0)
+    client.resume(queue)
+    job = client.lease(queue, timeout=10)
+    assert job.ttr == 30
+    with pytest.raises(workq.Timeout):
+        client.lease(queue, timeout=0)  # one may be leased
+    client.configure_queue(queue, max_leased=0)
+    assert client.lease(queue, timeout=10).id != job.id
+
+
 REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (lambda client: client.add("two words"), "add: Invalid Name: 'two words', 1 to 255 of"),
     (lambda client: client.add("q", ttr=0), "add: Invalid TTR: '0' is not a whole number from 1 to 86400000 ms"),
@@ -271,6 +290,11 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (
         lambda client: client.progress(uuid.UUID(int=1), bytes(4097)),
         f"progress job {uuid.UUID(int=1)}: Invalid progress size: '4097' is not a whole number from 0 to 4096 bytes",
+    ),
+    (lambda client: client.configure_queue("q", max_len=-1), "configure queue: Invalid Max Len: '-1' is not"),
+    (
+        lambda client: client.configure_queue("q", returned="up"),
+        "configure queue: Invalid returned: 'up' is not 'front'",
     ),
     (lambda client: client.lease_many("q", count=1001), "lease many: Invalid count: '1001' is not"),
     (lambda client: client.lease_many(count=1), "lease many: Invalid Name: at least one queue is needed"),

@@ -284,8 +284,7 @@ class Model:
     def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int, meta: bytes = b"") -> r.Reply:
         if self._is_taken(job_id):
             return r.DUPLICATE_JOB
-        max_len = self._options(spec.name).max_len
-        if max_len and len(self._in_state("ready", spec.name) + self._in_state("scheduled", spec.name)) >= max_len:
+        if self._is_full(spec):
             return r.QUEUE_FULL
         self._seqs += 1
         self._timers += 1
@@ -296,6 +295,11 @@ class Model:
         self.names.add(spec.name)
         self._hand_out()
         return r.OK
+
+    def _is_full(self, spec: JobSpec) -> bool:
+        max_len = self._options(spec.name).max_len
+        waiting = [job for state in ("ready", "scheduled") for job in self._in_state(state, spec.name)]
+        return max_len != 0 and len(waiting) >= max_len
 
     def _is_taken(self, job_id: bytes) -> bool:
         return job_id in [job.job_id for job in self.jobs] + [each.command.job_id for each in self.recurring]
@@ -448,6 +452,9 @@ class Model:
         recurring.held_ms = 0
         if recurring.command.skips and recurring.last_ms and recurring.id_at(recurring.last_ms) in unfinished:
             recurring.held_ms = at_ms
+            return
+        if self._is_full(recurring.command.spec):
+            recurring.skipped += 1
             return
         recurring.last_ms = at_ms
         recurring.occurrences += 1

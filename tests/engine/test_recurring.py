@@ -270,6 +270,18 @@ class TestBounds:
         assert leased_at(driver) == [2000]
 
 
+def test_a_full_queue_takes_no_more_and_what_it_missed_is_counted(driver: Driver) -> None:
+    driver.do(c.ConfigureQueue(b"q", max_len=2))
+    recur(driver, spec=JobSpec(b"q", 60_000, HOUR_MS))
+    driver.wait(5000)
+    assert len(driver.engine.state.jobs) == 2
+    (info,) = listed(driver)
+    assert (info.occurrences, info.skipped, info.last_ms) == (2, 3, START_MS + 2000)
+    assert leased_at(driver) == [1000, 2000]
+    driver.wait(1000)
+    assert occurrence_id(job_id(1), START_MS + 6000) in driver.engine.state.jobs
+
+
 class TestDocuments:
     """What the log keeps of a recurring job."""
 

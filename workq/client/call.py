@@ -38,6 +38,9 @@ _REPEATABLE: Final[dict[type[c.Command], tuple[r.Reply, ...]]] = {
     c.Touch: (),
     c.Progress: (),
     c.Ping: (),
+    c.ConfigureQueue: (),
+    c.PauseQueue: (),
+    c.ResumeQueue: (),
     c.Delete: (r.NOT_FOUND,),
     c.Lease: (),
     c.Result: (),
@@ -227,6 +230,12 @@ def _action(command: c.Command) -> str:
             return f"inspect jobs of {name.decode()}"
         case c.InspectScheduledJobs(name=name):
             return f"inspect scheduled jobs of {name.decode()}"
+        case c.ConfigureQueue(name=name):
+            return f"configure queue {name.decode()}"
+        case c.PauseQueue(name=name):
+            return f"pause {name.decode()}"
+        case c.ResumeQueue(name=name):
+            return f"resume {name.decode()}"
         case c.InspectRecurring():
             return "inspect recurring jobs"
     return type(command).__name__.lower()

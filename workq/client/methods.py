@@ -23,12 +23,17 @@ from workq.values import (
     BULK_COUNT,
     CURSOR,
     DELAY,
+    LEASE_BURST,
+    LEASE_RATE,
     LIMIT,
     MAX_ATTEMPTS,
     MAX_FAILS,
+    MAX_LEASED,
+    MAX_LEN,
     PAYLOAD_SIZE,
     PRIORITY,
     PROGRESS_SIZE,
+    QUEUE_TTR,
     RESULT_SIZE,
     RETRY_BACKOFF,
     RETRY_DELAY,
@@ -491,6 +496,72 @@ def delete(caller: Caller, id: JobId) -> Call[None]:
         client.delete(job_id)
     """
     return Call(caller, c.Delete(_id(id)), _nothing)
+
+
+def configure_queue(
+    caller: Caller,
+    name: str,
+    *,
+    max_len: int | None = None,
+    max_leased: int | None = None,
+    lease_rate: float | None = None,
+    lease_burst: int | None = None,
+    ttr: Seconds | None = None,
+    max_attempts: int | None = None,
+    returned: Literal["front", "back"] | None = None,
+) -> Call[None]:
+    """Set options of a queue; those not given stay as they are. 0 stands for no limit, or for what each job says.
+
+    max_len       jobs that may wait, ready and scheduled, before `add` gets ``Queue full``
+    max_leased    jobs that may be leased at the same time, over all workers
+    lease_rate    leases per second, to a thousandth
+    lease_burst   leases at once after a while without any
+    ttr           seconds that a lease lasts, whatever its job says
+    max_attempts  leases allowed for each job, beside its own limit
+    returned      where a job goes whose TTR ended: to the ``"front"``, its old place, or to the ``"back"``
+
+    Raises `ConnectionLost`, `ServerError`, and `ClientError` for values out of range.
+
+    Example::
+
+        client.configure_queue("mail", max_leased=10, lease_rate=2.5)
+    """
+    rate = None if lease_rate is None else _ms(LEASE_RATE, lease_rate)
+    if returned not in (None, "front", "back"):
+        raise InvalidValue(f"Invalid returned: {returned!r} is not 'front' or 'back'")
+    command = c.ConfigureQueue(
+        _name(name),
+        None if max_len is None else _whole(MAX_LEN, max_len),
+        None if max_leased is None else _whole(MAX_LEASED, max_leased),
+        rate,
+        None if lease_burst is None else _whole(LEASE_BURST, lease_burst),
+        None if ttr is None else _ms(QUEUE_TTR, ttr),
+        None if max_attempts is None else _whole(MAX_ATTEMPTS, max_attempts),
+        None if returned is None else returned == "back",
+    )
+    return Call(caller, command, _nothing)
+
+
+def pause(caller: Caller, name: str) -> Call[None]:
+    """Let leases of a queue wait, until `resume`; adding goes on.
+
+    Raises `ConnectionLost`, `ServerError`, `ClientError`.
+
+    Example::
+
+        client.pause("mail")
+    """
+    return Call(caller, c.PauseQueue(_name(name)), _nothing)
+
+
+def resume(caller: Caller, name: str) -> Call[None]:
+    """End what `pause` began. Raises `ConnectionLost`, `ServerError`, `ClientError`.
+
+    Example::
+
+        client.resume("mail")
+    """
+    return Call(caller, c.ResumeQueue(_name(name)), _nothing)
 
 
 def inspect_server(caller: Caller) -> Call[ServerInfo]:

@@ -580,6 +580,10 @@ class Engine:
             new.held_ms = at_ms
             self._put(RECURRED, recurring.recurring_id, new.pack())
             return
+        if self._is_full(recurring.spec):
+            new.skipped += 1
+            self._put(RECURRED, recurring.recurring_id, new.pack())
+            return
         new.last_ms = at_ms
         new.occurrences += 1
         # The job goes first: a log that is torn between the two then lacks the note that it exists, and not the job.
