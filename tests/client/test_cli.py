@@ -76,8 +76,22 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "release",
             "result",
             "delete",
+            "retry",
         ],
-        *["queue", "pause", "resume", "inspect", "ping", "top", "import", "drain", "worker", "hq", "completion"],
+        *[
+            "queue",
+            "pause",
+            "resume",
+            "clear",
+            "inspect",
+            "ping",
+            "top",
+            "import",
+            "drain",
+            "worker",
+            "hq",
+            "completion",
+        ],
     ]
 
 
@@ -142,6 +156,19 @@ def test_a_queue_is_paused_and_limited_in_the_shell(run: Run, queue: str) -> Non
     run("lease", queue, "--timeout", "0", status=4)
     run("resume", queue)
     run("lease", queue)
+
+
+def test_finished_jobs_are_cared_for_in_the_shell(run: Run, queue: str) -> None:
+    job_id, done = run("add", queue).stdout.strip(), run("add", queue).stdout.strip()
+    run("lease", queue)
+    assert job_id in run("inspect", "leased-jobs", queue).stdout
+    run("fail", job_id)
+    run("complete", done)
+    assert [job["id"] for job in json.loads(run("inspect", "failed-jobs", queue, "--json").stdout)] == [job_id]
+    assert done in run("inspect", "completed-jobs", queue).stdout
+    assert run("retry", job_id).output == ""
+    assert run("clear", queue, "--state", "completed").output == "1\n"
+    assert json.loads(run("clear", queue, "--json").stdout) == {"name": queue, "deleted": 1}
 
 
 def test_jobs_recur_in_the_shell(run: Run, client: workq.Client, queue: str) -> None:

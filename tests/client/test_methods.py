@@ -252,6 +252,26 @@ def test_a_queue_has_options_and_can_be_paused(connect: Connect, url: str, queue
     assert client.lease(queue, timeout=10).id != job.id
 
 
+def test_finished_jobs_are_listed_tried_again_and_cleared(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    ids = [client.add(queue) for _ in range(4)]
+    for job_id in ids[:3]:
+        assert client.lease(queue).id == job_id
+    client.complete(ids[0])
+    client.fail(ids[1], "no")
+    assert [info.id for info in client.inspect_completed_jobs(queue)] == [ids[0]]
+    assert [info.id for info in client.inspect_failed_jobs(queue)] == [ids[1]]
+    assert [info.id for info in client.inspect_leased_jobs(queue)] == [ids[2]]
+    client.retry(ids[1])
+    with pytest.raises(workq.ClientError, match="Not failed"):
+        client.retry(ids[1])
+    assert client.inspect_failed_jobs(queue) == []
+    assert client.clear(queue, state="ready") == 2
+    assert client.clear(queue) == 2
+    with pytest.raises(workq.NotFound, match=rf"clear {queue}\.not: no such queue"):
+        client.clear(f"{queue}.not")
+
+
 REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (lambda client: client.add("two words"), "add: Invalid Name: 'two words', 1 to 255 of"),
     (lambda client: client.add("q", ttr=0), "add: Invalid TTR: '0' is not a whole number from 1 to 86400000 ms"),

@@ -6,6 +6,7 @@ import click
 
 from workq.cli.output import print_facts, print_json, print_table
 from workq.cli.session import Session, shared_options
+from workq.client.jobs import JobInfo
 
 _cursor = click.option("--cursor", type=int, default=0, metavar="N", help="Pass over the first N.  [default: 0]")
 _limit = click.option("--limit", type=int, default=100, metavar="N", help="At most N, 1 to 100.  [default: 100]")
@@ -166,3 +167,61 @@ def recurring(session: Session, cursor: int, limit: int) -> None:
         print_json(found)
     else:
         print_table(found, ("id", "name", "rule", "overlap", "occurrences", "skipped", "next", "last", "payload"))
+
+
+@inspect.command()
+@click.argument("name")
+@_cursor
+@_limit
+@shared_options
+@click.pass_obj
+def leased_jobs(session: Session, name: str, cursor: int, limit: int) -> None:
+    """List the jobs of the queue NAME that workers hold, the oldest lease first.
+
+    \b
+    Example:
+      workq inspect leased-jobs resize
+    """
+    with session.client() as client:
+        _print_jobs(session, client.inspect_leased_jobs(name, cursor=cursor, limit=limit))
+
+
+@inspect.command()
+@click.argument("name")
+@_cursor
+@_limit
+@shared_options
+@click.pass_obj
+def failed_jobs(session: Session, name: str, cursor: int, limit: int) -> None:
+    """List the jobs of the queue NAME that have failed, the newest first.
+
+    \b
+    Example:
+      workq inspect failed-jobs resize
+    """
+    with session.client() as client:
+        _print_jobs(session, client.inspect_failed_jobs(name, cursor=cursor, limit=limit))
+
+
+@inspect.command()
+@click.argument("name")
+@_cursor
+@_limit
+@shared_options
+@click.pass_obj
+def completed_jobs(session: Session, name: str, cursor: int, limit: int) -> None:
+    """List the jobs of the queue NAME that were completed, the newest first.
+
+    \b
+    Example:
+      workq inspect completed-jobs resize
+    """
+    with session.client() as client:
+        _print_jobs(session, client.inspect_completed_jobs(name, cursor=cursor, limit=limit))
+
+
+def _print_jobs(session: Session, found: list[JobInfo]) -> None:
+    if session.json:
+        print_json(found)
+    else:
+        print_table(found, ("id", "attempts", "fails", "created", "progress", "payload"))

@@ -300,6 +300,22 @@ def delete(session: Session, id: str) -> None:
     _done(session, id)
 
 
+@click.command()
+@click.argument("id")
+@shared_options
+@click.pass_obj
+def retry(session: Session, id: str) -> None:
+    """Put the job ID, which has failed, back into its queue.
+
+    \b
+    Example:
+      workq retry 61a444a0-6128-41c0-8078-cc757d3bd2d8
+    """
+    with session.client() as client:
+        client.retry(id)
+    _done(session, id)
+
+
 def _done(session: Session, job_id: str) -> None:
     if session.json:
         print_json({"id": job_id})

@@ -5,7 +5,9 @@ from typing import Literal
 
 import click
 
+from workq.cli.output import print_json
 from workq.cli.session import Session, duration, shared_options
+from workq.commands import CLEAR_STATES
 
 
 @click.command()
@@ -78,3 +80,23 @@ def resume(session: Session, name: str) -> None:
     """
     with session.client() as client:
         client.resume(name)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--state", type=click.Choice(CLEAR_STATES), default="all", show_default=True, help="Only jobs in it.")
+@shared_options
+@click.pass_obj
+def clear(session: Session, name: str, state: Literal["ready", "scheduled", "failed", "completed", "all"]) -> None:
+    """Delete the jobs of the queue NAME, and print how many there were.
+
+    \b
+    Example:
+      workq clear resize --state failed
+    """
+    with session.client() as client:
+        deleted = client.clear(name, state=state)
+    if session.json:
+        print_json({"name": name, "deleted": deleted})
+    else:
+        click.echo(deleted)

@@ -94,6 +94,8 @@ class AsyncClient(Caller):
     configure_queue = _method(methods.configure_queue)
     pause = _method(methods.pause)
     resume = _method(methods.resume)
+    retry = _method(methods.retry)
+    clear = _method(methods.clear)
     ping = _method(methods.ping)
     inspect_server = _method(methods.inspect_server)
     inspect_queue = _method(methods.inspect_queue)
@@ -101,6 +103,9 @@ class AsyncClient(Caller):
     inspect_job = _method(methods.inspect_job)
     inspect_jobs = _method(methods.inspect_jobs)
     inspect_scheduled_jobs = _method(methods.inspect_scheduled_jobs)
+    inspect_leased_jobs = _method(methods.inspect_leased_jobs)
+    inspect_failed_jobs = _method(methods.inspect_failed_jobs)
+    inspect_completed_jobs = _method(methods.inspect_completed_jobs)
     inspect_recurring = _method(methods.inspect_recurring)
 
     async def close(self) -> None:

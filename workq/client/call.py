@@ -38,6 +38,11 @@ _REPEATABLE: Final[dict[type[c.Command], tuple[r.Reply, ...]]] = {
     c.Touch: (),
     c.Progress: (),
     c.Ping: (),
+    c.Retry: (r.NOT_FAILED,),
+    c.Clear: (),
+    c.InspectLeasedJobs: (),
+    c.InspectFailedJobs: (),
+    c.InspectCompletedJobs: (),
     c.ConfigureQueue: (),
     c.PauseQueue: (),
     c.ResumeQueue: (),
@@ -232,6 +237,14 @@ def _action(command: c.Command) -> str:
             return f"inspect scheduled jobs of {name.decode()}"
         case c.ConfigureQueue(name=name):
             return f"configure queue {name.decode()}"
+        case c.Clear(name=name):
+            return f"clear {name.decode()}"
+        case c.InspectLeasedJobs(name=name):
+            return f"inspect leased jobs of {name.decode()}"
+        case c.InspectFailedJobs(name=name):
+            return f"inspect failed jobs of {name.decode()}"
+        case c.InspectCompletedJobs(name=name):
+            return f"inspect completed jobs of {name.decode()}"
         case c.PauseQueue(name=name):
             return f"pause {name.decode()}"
         case c.ResumeQueue(name=name):

@@ -564,6 +564,34 @@ def resume(caller: Caller, name: str) -> Call[None]:
     return Call(caller, c.ResumeQueue(_name(name)), _nothing)
 
 
+def retry(caller: Caller, id: JobId) -> Call[None]:
+    """Put a job that has failed back into its queue, as if it had not been tried.
+
+    Raises `NotFound`, `ClientError` (``Not failed``), `ConnectionLost`, `ServerError`.
+
+    Example::
+
+        client.retry(job_id)
+    """
+    return Call(caller, c.Retry(_id(id)), _nothing)
+
+
+def clear(
+    caller: Caller, name: str, *, state: Literal["ready", "scheduled", "failed", "completed", "all"] = "all"
+) -> Call[int]:
+    """Delete the jobs of a queue that are in `state`, and return how many there were.
+
+    Raises `NotFound` for a queue never used, `ConnectionLost`, `ServerError`, `ClientError`.
+
+    Example::
+
+        print(client.clear("resize", state="failed"), "deleted")
+    """
+    if state not in c.CLEAR_STATES:
+        raise InvalidValue(f"Invalid State: {state!r} is not one of {', '.join(c.CLEAR_STATES)}")
+    return Call(caller, c.Clear(_name(name), state), lambda reply: reply.deleted)
+
+
 def inspect_server(caller: Caller) -> Call[ServerInfo]:
     """The figures of the server. Raises `ConnectionLost`, `ServerError`.
 
@@ -631,6 +659,45 @@ def inspect_scheduled_jobs(
         waiting = client.inspect_scheduled_jobs("remind")
     """
     command = c.InspectScheduledJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
+    return Call(caller, command, lambda reply: _job_infos(caller, reply))
+
+
+def inspect_leased_jobs(
+    caller: Caller, name: str, *, cursor: int = 0, limit: int = LIMIT.highest
+) -> Call[list[JobInfo]]:
+    """The leased jobs of a queue, the lease that began first first; arguments and errors are those of `inspect_jobs`.
+
+    Example::
+
+        found = client.inspect_leased_jobs("resize", limit=10)
+    """
+    command = c.InspectLeasedJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
+    return Call(caller, command, lambda reply: _job_infos(caller, reply))
+
+
+def inspect_failed_jobs(
+    caller: Caller, name: str, *, cursor: int = 0, limit: int = LIMIT.highest
+) -> Call[list[JobInfo]]:
+    """The failed jobs of a queue, the newest failure first; arguments and errors are those of `inspect_jobs`.
+
+    Example::
+
+        found = client.inspect_failed_jobs("resize", limit=10)
+    """
+    command = c.InspectFailedJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
+    return Call(caller, command, lambda reply: _job_infos(caller, reply))
+
+
+def inspect_completed_jobs(
+    caller: Caller, name: str, *, cursor: int = 0, limit: int = LIMIT.highest
+) -> Call[list[JobInfo]]:
+    """The completed jobs of a queue, the newest completion first; arguments and errors are those of `inspect_jobs`.
+
+    Example::
+
+        found = client.inspect_completed_jobs("resize", limit=10)
+    """
+    command = c.InspectCompletedJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
     return Call(caller, command, lambda reply: _job_infos(caller, reply))
 
 
