@@ -260,7 +260,7 @@ class Retry(Command):
         self.job_id = job_id
 
 
-CLEAR_STATES: Final = ("ready", "scheduled", "failed", "completed", "all")
+CLEAR_STATES: Final[tuple[str, ...]] = ("ready", "scheduled", "failed", "completed", "all")
 
 
 class Clear(Command):
