@@ -54,25 +54,30 @@ class Routing(msgspec.Struct):
 
 
 class Definitions:
-    """The queues and routings that there are. Nobody else changes their documents, so they are read once."""
+    """The queues and routings that there are. Nobody else changes their documents, so they are read once.
+
+    The default queue is always there, but nothing is done for it before it gets a definition or a job: most servers
+    never have any.
+    """
 
     def __init__(self, gateway: Gateway, dispatcher: Dispatcher, settings: FireworqSettings) -> None:
         self._gateway = gateway
         self._dispatcher = dispatcher
         self._settings = settings
         self._queues: dict[str, Queue] = {}
+        self._kept: set[str] = set()  # the queues that have a document, and are pushed
         self._routings: dict[str, Routing] = {}
 
     async def start(self) -> None:
-        """Read what there is, and make the default queue, if there is to be one and it is missing."""
+        """Read what there is."""
         for value in await self._documents(_QUEUE):
             queue = decode(value, type=Queue)
             self._queues[queue.name] = queue
+            self._kept.add(queue.name)
         for value in await self._documents(_ROUTING):
             routing = decode(value, type=Routing)
             self._routings[routing.job_category] = routing
-        if self._settings.queue_default:
-            await self._ensure_default()
+        self._add_default()
 
     # -- queues --------------------------------------------------------------------------------------------------
 
@@ -87,7 +92,7 @@ class Definitions:
     async def put_queue(self, name: str, request: QueueRequest) -> Queue:
         """Create or replace a queue. Raises `HttpError` for a rate without a burst, or the other way round."""
         queue = self._defined(name, request)
-        if queue != self.queue(name):
+        if queue != self.queue(name) or name not in self._kept:
             engine_name = queue_name(DOOR, name)
             rate, burst = queue.max_dispatches_per_second or 0, queue.max_burst_size or 0
             await self._gateway.execute(
@@ -100,6 +105,7 @@ class Definitions:
             )
             await self._put(_QUEUE + name, encode(queue))
             self._queues[name] = queue
+            self._kept.add(name)
             await self._dispatcher.push_queue(engine_name)
         return queue
 
@@ -109,16 +115,15 @@ class Definitions:
         if queue is not None:
             await self._put(_QUEUE + name, b"")
             self._queues.pop(name, None)
-            if name == self._settings.queue_default:
-                await self._ensure_default()
-            else:
-                await self._dispatcher.unpush_queue(queue_name(DOOR, name))
+            self._kept.discard(name)
+            await self._dispatcher.unpush_queue(queue_name(DOOR, name))
+            self._add_default()
         return queue
 
-    async def _ensure_default(self) -> None:
+    def _add_default(self) -> None:
         name = self._settings.queue_default
-        if self.queue(name) is None:
-            await self.put_queue(name, QueueRequest())
+        if name and name not in self._queues:
+            self._queues[name] = self._defined(name, QueueRequest())
 
     def _defined(self, name: str, request: QueueRequest) -> Queue:
         settings = self._settings
@@ -162,8 +167,8 @@ class Definitions:
             self._routings.pop(category, None)
         return routing
 
-    def queue_of(self, category: str) -> Queue:
-        """The queue that a job of `category` goes to. Raises `HttpError` when there is none."""
+    async def queue_of(self, category: str) -> Queue:
+        """The queue that a job of `category` goes to, pushed from now on. Raises `HttpError` when there is none."""
         routing = self.routing(category)
         name = self._settings.queue_default if routing is None else routing.queue_name
         if not name:
@@ -171,6 +176,8 @@ class Definitions:
         queue = self.queue(name)
         if queue is None:
             raise HttpError(500, f"Undefined queue: {name}")
+        if name not in self._kept:
+            await self.put_queue(name, QueueRequest())
         return queue
 
     # -- documents -----------------------------------------------------------------------------------------------

@@ -206,7 +206,7 @@ class FireworqDoor:
             body = body_of(asked.payload)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise HttpError(400, f"Invalid payload: {error}") from None
-        queue = self._definitions.queue_of(category).name
+        queue = (await self._definitions.queue_of(category)).name
         number = await self._numbers.take(queue)
         alive = self._settings.dispatch_keeps_alive
         target = target_of(asked, queue, number, category, self._user_agent, alive)
