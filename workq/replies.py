@@ -3,6 +3,7 @@
 from typing import Final
 
 from workq.record import Record
+from workq.values import NO_OPTIONS, QueueOptions
 
 
 class Reply(Record):
@@ -114,17 +115,84 @@ class ServerInfo(Reply):
         self.started_ms = started_ms
 
 
-class QueueInfo(Record):
-    """Figures of one queue: its jobs by state."""
+class QueueTotals(Record):
+    """What happened in a queue since the server was started; the last three are jobs of the last minute.
 
-    __match_args__ = ("name", "ready_len", "scheduled_len", "leased_len")
+    returned  leases whose TTR ended with attempts left
+    expired   jobs whose TTL ended
+    deleted   jobs that clients deleted
+    """
+
+    __match_args__ = (
+        *("added", "leased", "completed", "failed", "returned", "expired", "deleted"),
+        *("added_per_minute", "leased_per_minute", "finished_per_minute"),
+    )
     __slots__ = __match_args__
 
-    def __init__(self, name: bytes, ready_len: int, scheduled_len: int, leased_len: int) -> None:
+    def __init__(
+        self,
+        added: int = 0,
+        leased: int = 0,
+        completed: int = 0,
+        failed: int = 0,
+        returned: int = 0,
+        expired: int = 0,
+        deleted: int = 0,
+        added_per_minute: int = 0,
+        leased_per_minute: int = 0,
+        finished_per_minute: int = 0,
+    ) -> None:
+        self.added = added
+        self.leased = leased
+        self.completed = completed
+        self.failed = failed
+        self.returned = returned
+        self.expired = expired
+        self.deleted = deleted
+        self.added_per_minute = added_per_minute
+        self.leased_per_minute = leased_per_minute
+        self.finished_per_minute = finished_per_minute
+
+
+_NO_TOTALS: Final = QueueTotals()
+
+
+class QueueInfo(Record):
+    """Figures of one queue: its jobs by state, who waits, its options, what happened.
+
+    leasers           leases that wait for a job of it
+    oldest_ready_ms   age of the job that has been ready longest, 0 without one: since it was added, or since its time
+    """
+
+    __match_args__ = (
+        *("name", "ready_len", "scheduled_len", "leased_len", "failed_len", "completed_len"),
+        *("leasers", "oldest_ready_ms", "options", "totals"),
+    )
+    __slots__ = __match_args__
+
+    def __init__(
+        self,
+        name: bytes,
+        ready_len: int,
+        scheduled_len: int,
+        leased_len: int,
+        failed_len: int = 0,
+        completed_len: int = 0,
+        leasers: int = 0,
+        oldest_ready_ms: int = 0,
+        options: QueueOptions = NO_OPTIONS,
+        totals: QueueTotals = _NO_TOTALS,
+    ) -> None:
         self.name = name
         self.ready_len = ready_len
         self.scheduled_len = scheduled_len
         self.leased_len = leased_len
+        self.failed_len = failed_len
+        self.completed_len = completed_len
+        self.leasers = leasers
+        self.oldest_ready_ms = oldest_ready_ms
+        self.options = options
+        self.totals = totals
 
 
 class JobInfo(Record):

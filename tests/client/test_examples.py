@@ -189,7 +189,7 @@ def bash_client(environment: dict[str, str], *words: str, status: int = 0, error
 def test_the_bash_client(url: str, environment: dict[str, str]) -> None:
     queue = f"q-{uuid.uuid4()}"
     job_id = bash_client(environment, "add", queue, "a photo: \u00e4").decode().strip()
-    assert f"{queue} 3\nready-len 1\nscheduled-len 0\nleased-len 0\n".encode() in bash_client(
+    assert f"{queue} 25\nready-len 1\nscheduled-len 0\nleased-len 0\n".encode() in bash_client(
         environment, "inspect", "queue", queue
     )
     assert bash_client(environment, "lease", queue, "5") == f"{job_id}\na photo: \u00e4".encode()

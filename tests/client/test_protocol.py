@@ -12,7 +12,7 @@ from workq import replies as r
 from workq.protocol import server
 from workq.protocol.client import MAX_LINE, Connection, ProtocolError, encode
 from workq.recurrence import parse_rule
-from workq.values import MIB, JobSpec, RetryPolicy
+from workq.values import MIB, JobSpec, QueueOptions, RetryPolicy
 
 ID = bytes.fromhex("61a444a0612841c08078cc757d3bd2d8")
 TEXT = b"61a444a0-6128-41c0-8078-cc757d3bd2d8"
@@ -141,6 +141,18 @@ REPLIES: list[tuple[c.Command, r.Reply]] = [
     (RESULT, r.JobResult(ID, False, b"")),
     (c.InspectServer(), r.ServerInfo(3, 4, 1_466_000_000_000)),
     (c.InspectQueue(b"ping"), r.Queues([r.QueueInfo(b"ping", 1, 2, 3)])),
+    (
+        c.InspectQueue(b"ping"),
+        r.Queues(
+            [
+                r.QueueInfo(
+                    *(b"ping", 1, 2, 3, 4, 5, 6, 7),
+                    QueueOptions(1, 2, 3, 4, 5, 6, True, True),
+                    r.QueueTotals(1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+                )
+            ]
+        ),
+    ),
     (c.InspectQueues(0, 100), r.Queues([])),
     (c.InspectQueues(0, 100), r.Queues([r.QueueInfo(b"a", 1, 2, 3), r.QueueInfo(b"b", 0, 4_000_000_000, 0)])),
     (c.InspectJob(ID), r.Jobs([JOB])),

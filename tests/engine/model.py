@@ -17,6 +17,7 @@ from workq.values import JobSpec, QueueOptions
 FOREVER_MS = 2**62  # a TTL this long does not end
 NO_OPTIONS = QueueOptions()
 ModelState = Literal["scheduled", "ready", "leased", "completed", "failed"]
+MODEL_STATES: tuple[ModelState, ...] = ("ready", "scheduled", "leased", "failed", "completed")
 
 
 @dataclass(eq=False)
@@ -131,6 +132,8 @@ class Model:
         self.freed: list[ModelRecurring] = []
         self.options: dict[bytes, QueueOptions] = {}
         self.buckets: dict[bytes, ModelBucket] = {}
+        self.counts: dict[bytes, dict[str, int]] = {}
+        self.moments: list[tuple[int, bytes, str]] = []
         self._seqs = 0
         self._timers = 0
 
@@ -146,6 +149,7 @@ class Model:
                     return r.NOT_FOUND
                 cleared = [job for job in self.jobs if job.spec.name == name and state in (job.state, "all")]
                 for job in cleared:
+                    self._count(job, "deleted")
                     self._remove(job)
                 return r.Cleared(name, len(cleared))
             case c.InspectLeasedJobs(name, cursor, limit):
@@ -211,6 +215,7 @@ class Model:
             case c.InspectJob():
                 return r.Jobs([_job_info(job)])
             case c.Delete():
+                self._count(job, "deleted")
                 self._remove(job)
                 return r.OK
             case c.Result(_, wait_ms):
@@ -238,12 +243,18 @@ class Model:
                     self._hand_out()
         return r.OK
 
+    def _be_ready(self, job: ModelJob) -> None:
+        if job.state != "ready":
+            self._timers += 1
+            job.entered = self._timers
+            job.state = "ready"
+
     def _retry(self, job: ModelJob) -> r.Reply:
         if job.state != "failed":
             return r.NOT_FAILED
         job.attempts = job.fails = 0
         job.result = b""
-        job.state = "ready"
+        self._be_ready(job)
         self._hand_out()
         return r.OK
 
@@ -279,7 +290,7 @@ class Model:
             job.deadline_ms = self.now_ms + wait_ms
             job.timer = self._timers
         else:
-            job.state = "ready"
+            self._be_ready(job)
 
     def _create(self, job_id: bytes, spec: JobSpec, payload: bytes, time_ms: int, meta: bytes = b"") -> r.Reply:
         if self._is_taken(job_id):
@@ -291,6 +302,8 @@ class Model:
         state: ModelState = "scheduled" if time_ms > self.now_ms else "ready"
         job = ModelJob(job_id, spec, payload, self.now_ms, time_ms, self._seqs, state, time_ms, self._timers)
         job.meta = meta
+        job.entered = self._timers
+        self._count(job, "added")
         self.jobs.append(job)
         self.names.add(spec.name)
         self._hand_out()
@@ -419,13 +432,14 @@ class Model:
         for expires_ms, job in sorted(expired, key=lambda pair: (pair[0], pair[1].seq)):
             if expires_ms <= now_ms:
                 self.evicted_jobs += not job.finished()
+                self._count(job, "expired")
                 self._remove(job)
         due = [job for job in self.jobs if job.state in ("leased", "scheduled") and job.deadline_ms <= now_ms]
         for job in sorted(due, key=lambda job: (job.deadline_ms, job.timer)):
             if job.state == "leased":
                 self._end_lease(job, timed_out=True)
             else:
-                job.state = "ready"
+                self._be_ready(job)
         self._hand_out()
         self._wake()
         while self.freed:
@@ -476,6 +490,8 @@ class Model:
             self._finish(job, "failed", b"")
         else:
             self._put_back(job, wait_ms)
+            if timed_out:
+                self._count(job, "returned")
             if timed_out and self._options(job.spec.name).to_back:
                 self._seqs += 1
                 job.rank = self._seqs
@@ -581,6 +597,7 @@ class Model:
     def _grant(self, job: ModelJob, fenced: bool) -> r.LeasedJob:
         self._timers += 1
         job.entered = self._timers
+        self._count(job, "leased")
         job.attempts += 1
         job.state = "leased"
         job.started_ms = self.now_ms
@@ -596,6 +613,7 @@ class Model:
     def _finish(self, job: ModelJob, state: ModelState, result: bytes) -> None:
         self._timers += 1
         job.entered = self._timers
+        self._count(job, state)
         job.state = state
         job.result = result
         self._end(job)
@@ -611,7 +629,23 @@ class Model:
     # -- inspect -------------------------------------------------------------------------------------------------
 
     def _queue_info(self, name: bytes) -> r.QueueInfo:
-        return r.QueueInfo(name, *[len(self._in_state(state, name)) for state in ("ready", "scheduled", "leased")])
+        lengths = [len(self._in_state(state, name)) for state in MODEL_STATES]
+        ready = sorted(self._in_state("ready", name), key=lambda job: job.entered)
+        age_ms = self.now_ms - (ready[0].time_ms or ready[0].created_ms) if ready else 0
+        counts = self.counts.get(name, {})
+        totals = [counts.get(what, 0) for what in r.QueueTotals.__match_args__[:7]]
+        since_ms = self.now_ms - self.now_ms % 5000 - 55_000
+        recent = [what for at_ms, named, what in self.moments if named == name and at_ms >= since_ms]
+        finished = recent.count("completed") + recent.count("failed")
+        minute = (recent.count("added"), recent.count("leased"), finished)
+        return r.QueueInfo(
+            name, *lengths, len(self._leasers(name)), age_ms, self._options(name), r.QueueTotals(*totals, *minute)
+        )
+
+    def _count(self, job: ModelJob, what: str) -> None:
+        counts = self.counts.setdefault(job.spec.name, {})
+        counts[what] = counts.get(what, 0) + 1
+        self.moments.append((self.now_ms, job.spec.name, what))
 
     def _by_entrance(self, state: ModelState, name: bytes, cursor: int, limit: int) -> r.Reply:
         """Leased jobs from the first lease on, finished ones from the last end on."""

@@ -8,7 +8,7 @@ from workq.engine.engine import CLEARED_AT_ONCE, TICK_STEPS
 from workq.engine.events import Carried
 from workq.engine.job import Job
 from workq.engine.state import State
-from workq.replies import NOT_FOUND, OK, Cleared, Jobs
+from workq.replies import NOT_FOUND, OK, Cleared, Jobs, QueueInfo, Queues
 
 
 @pytest.fixture
@@ -126,3 +126,43 @@ class TestRetry:
         assert driver.leased() == 1
         driver.wait(100)
         assert driver.do(c.InspectJob(job_id(1))) == NOT_FOUND
+
+
+class TestFigures:
+    def info(self, driver: Driver) -> QueueInfo:
+        reply = driver.do(c.InspectQueue(b"q"))
+        assert isinstance(reply, Queues)
+        return reply.queues[0]
+
+    def test_the_last_minute_passes(self, driver: Driver) -> None:
+        driver.add(1)
+        driver.leased()
+        driver.wait(40_000)
+        driver.add(2)
+        totals = self.info(driver).totals
+        assert (totals.added, totals.added_per_minute, totals.leased_per_minute) == (2, 2, 1)
+        driver.wait(25_000)
+        totals = self.info(driver).totals
+        assert (totals.added, totals.added_per_minute, totals.leased_per_minute) == (2, 1, 0)
+        driver.wait(3_000_000)
+        totals = self.info(driver).totals
+        assert (totals.added, totals.added_per_minute) == (2, 0)
+
+    def test_the_oldest_ready_job_is_the_one_that_has_been_ready_longest(self, driver: Driver) -> None:
+        driver.add(1)
+        driver.schedule(2, in_ms=100)
+        driver.wait(50)
+        driver.add(3, priority=5)
+        driver.wait(70)
+        assert self.info(driver).oldest_ready_ms == 120
+        driver.delete(1)
+        assert self.info(driver).oldest_ready_ms == 70
+        driver.delete(3)
+        assert self.info(driver).oldest_ready_ms == 20
+        driver.delete(2)
+        assert self.info(driver).oldest_ready_ms == 0
+
+    def test_those_who_wait_are_counted(self, driver: Driver) -> None:
+        for _ in range(3):
+            driver.lease(wait_ms=1000)
+        assert self.info(driver).leasers == 3

@@ -4,9 +4,13 @@ import pytest
 
 from workq import replies as r
 from workq.protocol.server import encode
+from workq.values import QueueOptions
 
 ID = b"6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 JOB_ID = bytes.fromhex("6ba7b8109dad11d180b400c04fd430c8")
+QUEUE = r.QueueInfo(
+    b"a", 1, 2, 3, 4, 5, 6, 7, QueueOptions(1, 2, 3, 4, 5, 6, True, True), r.QueueTotals(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+)
 JOB_NUMBERS = (3, 2, 5, 1, -7, 4, 1_893_499_200_999, 0)
 JOB = r.JobInfo(JOB_ID, b"ping", 1000, 60000, b"a\r\nb", *JOB_NUMBERS)
 JOB_TABLE = b"\r\n".join(
@@ -60,9 +64,14 @@ SCHEDULED = r.JobInfo(bytes(15) + b"\1", b"q", 1, 2**64 - 1, b"", 0, 0, 0, 0, 0,
         ),
         (r.Queues([]), b"+OK 0\r\n"),
         (
-            r.Queues([r.QueueInfo(b"a", 1, 2, 3), r.QueueInfo(b"b", 0, 0, 0)]),
-            b"+OK 2\r\na 3\r\nready-len 1\r\nscheduled-len 2\r\nleased-len 3\r\n"
-            b"b 3\r\nready-len 0\r\nscheduled-len 0\r\nleased-len 0\r\n",
+            r.Queues([QUEUE]),
+            b"+OK 1\r\na 25\r\nready-len 1\r\nscheduled-len 2\r\nleased-len 3\r\nfailed-len 4\r\ncompleted-len 5\r\n"
+            b"waiting-leasers 6\r\noldest-ready-age 7\r\npaused 1\r\n"
+            b"max-len 1\r\nmax-leased 2\r\nlease-rate 3\r\nlease-burst 4\r\n"
+            b"ttr 5\r\nmax-attempts 6\r\nreturned back\r\n"
+            b"total-added 1\r\ntotal-leased 2\r\ntotal-completed 3\r\ntotal-failed 4\r\ntotal-returned 5\r\n"
+            b"total-expired 6\r\ntotal-deleted 7\r\n"
+            b"added-per-minute 8\r\nleased-per-minute 9\r\nfinished-per-minute 10\r\n",
         ),
         (r.Jobs([]), b"+OK 0\r\n"),
         (

@@ -10,6 +10,7 @@ from tests.server import Dialogue, ServerProcess
 
 _LINE = re.compile(r"(?P<name>\w*)(?P<what>[<>]| waits| closes| stops sending| is closed)(?: (?P<text>.*))?")
 _TOKEN = re.compile(r"(\\x[0-9a-f]{2}|\\[rn0\\]|\{\d+\*.\}|\{now\+\d+ms\}|\{time\}|\{number\}|\{id\})")
+_LINES = re.compile(r"\{(\d+) lines\}")
 _ESCAPES = {r"\r": b"\r", r"\n": b"\n", r"\0": b"\0", r"\\": b"\\"}
 _PATTERNS = {
     "{time}": rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
@@ -60,7 +61,10 @@ def play(steps: list[Step], server: ServerProcess) -> None:
 
 def _follow(step: Step, dialogue: Dialogue, server: ServerProcess) -> None:
     try:
-        if step.what == "<":
+        if step.what == "<" and (lines := _LINES.fullmatch(step.text)) is not None:
+            for _ in range(int(lines[1])):
+                dialogue.line()
+        elif step.what == "<":
             line = dialogue.line()
             assert to_read(step.text).fullmatch(line), f"the server said {line!r}"
         elif step.what == "waits":

@@ -62,7 +62,7 @@ def test_clients_that_leave_after_a_request(server: ServerProcess, other: Dialog
             leaving.has_input(server)
     other.wait_for_clients(2)
     assert other.ask(b"inspect job %b\r\n" % ID) == b"-NOT-FOUND"  # one of the requests deleted it
-    assert other.inspect("queue done") == {"ready-len": "0", "scheduled-len": "0", "leased-len": "0"}
+    assert other.inspect("queue done").items() >= {"ready-len": "0", "scheduled-len": "0", "leased-len": "0"}.items()
 
 
 def test_requests_that_come_byte_by_byte(client: Dialogue, other: Dialogue) -> None:
@@ -72,7 +72,7 @@ def test_requests_that_come_byte_by_byte(client: Dialogue, other: Dialogue) -> N
     for byte in requests:
         client.send(bytes([byte]))
         assert other.ask(b"inspect queue nothing\r\n") == b"-NOT-FOUND"
-    client.expect(b"+OK", b"+OK", b"+OK 1", b"slow 3", b"ready-len 0", b"scheduled-len 0", b"leased-len 0")
+    client.expect(b"+OK", b"+OK", b"+OK 1", b"slow 25", b"ready-len 0", b"scheduled-len 0", b"leased-len 0")
 
 
 def test_a_megabyte_without_a_line_end(client: Dialogue, other: Dialogue) -> None:

@@ -174,7 +174,7 @@ class Engine:
             return self._get_document(command)
         if isinstance(command, c.ListDocuments):
             return self._list_documents(command)
-        return inspect.answer(self.state, command)
+        return inspect.answer(self.state, command, now_ms)
 
     def cancel(self, waiter: Waiter) -> None:
         """Forget `waiter`, whose client is gone. A foreground job that no worker holds goes with its client."""
@@ -334,6 +334,10 @@ class Engine:
         if job.result is not None:
             return DUPLICATE_RESULT
         self._commit(job, Completed(command.job_id, command.result, now_ms))
+        traffic = job.queue.traffic
+        if now_ms >= traffic.slot_ends_ms:
+            traffic.turn(now_ms)
+        traffic.completed += 1
         if self._watchers.by_job or job.spec.foreground:
             self._announce(job)
         if job.queue.options is not None:
@@ -351,6 +355,7 @@ class Engine:
         fails = job.fails + 1
         if command.final or fails >= job.spec.max_fails or job.queue.is_last_attempt(job):
             self._commit(job, Failed(command.job_id, command.result, now_ms))
+            self._count_failed(job.queue, now_ms)
             self._announce(job)
         else:
             retry = job.spec.retry
@@ -400,6 +405,7 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is not None:
             self._remove(job)
+            job.queue.traffic.deleted += 1
             self._offer(job.queue, now_ms)
         elif command.job_id in self.state.recurring:
             self._put(RECURRING, command.job_id, b"")
@@ -466,6 +472,7 @@ class Engine:
             deleted += 1
             self._remove(job)
         waiter.deleted += deleted
+        waiter.queue.traffic.deleted += deleted
         self._offer(waiter.queue, now_ms)
         return max(deleted, 1)
 
@@ -596,6 +603,7 @@ class Engine:
 
     def _expire(self, job: Job, now_ms: int) -> None:
         self._commit(job, Expired(job.job_id))
+        job.queue.traffic.expired += 1
         self._answer_watchers(job, NOT_FOUND)
         self._offer(job.queue, now_ms)
 
@@ -607,9 +615,17 @@ class Engine:
             self._remove(job)
         elif queue.is_last_attempt(job):
             self._commit(job, Exhausted(job.job_id, now_ms))
+            self._count_failed(queue, now_ms)
             self._announce(job)
         else:
             self._commit(job, returned)
+            if not isinstance(returned, Released):
+                queue.traffic.returned += 1
+
+    def _count_failed(self, queue: Queue, now_ms: int) -> None:
+        if now_ms >= queue.traffic.slot_ends_ms:
+            queue.traffic.turn(now_ms)
+        queue.traffic.failed += 1
 
     def _returned(self, job: Job) -> Returned | SentToBack:
         """Where `job` goes when its TTR has ended."""
@@ -655,6 +671,10 @@ class Engine:
     ) -> Job:
         job = Job(job_id, spec, payload, now_ms, scheduled_ms, self.state.next_seq, meta)
         self._commit(job, Added(job))
+        traffic = job.queue.traffic
+        if now_ms >= traffic.slot_ends_ms:
+            traffic.turn(now_ms)
+        traffic.added += 1
         return job
 
     def _offer(self, queue: Queue, now_ms: int) -> None:
@@ -727,6 +747,9 @@ class Engine:
         self._commit(job, Leased(job.job_id, now_ms))
         spec = job.spec
         queue = job.queue
+        if now_ms >= queue.traffic.slot_ends_ms:
+            queue.traffic.turn(now_ms)
+        queue.traffic.leased += 1
         if queue.bucket is not None:
             queue.bucket.take(now_ms)
         attempt = job.attempts if fenced else 0

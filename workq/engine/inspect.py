@@ -17,19 +17,20 @@ from workq.replies import (
     RecurringJobs,
     Reply,
 )
+from workq.values import NO_OPTIONS
 
 
-def answer(state: State, command: c.Command) -> Reply:
+def answer(state: State, command: c.Command, now_ms: int) -> Reply:
     """The reply to an inspect command."""
     if isinstance(command, c.InspectJob):
         job = state.jobs.get(command.job_id)
         return NOT_FOUND if job is None else Jobs([_job_info(job)])
     if isinstance(command, c.InspectQueue):
         queue = state.queues.get(command.name)
-        return NOT_FOUND if queue is None else Queues([_queue_info(queue)])
+        return NOT_FOUND if queue is None else Queues([_queue_info(queue, now_ms)])
     if isinstance(command, c.InspectQueues):
         names = state.queue_names.islice(command.cursor, command.cursor + command.limit)
-        return Queues([_queue_info(state.queues[name]) for name in names])
+        return Queues([_queue_info(state.queues[name], now_ms) for name in names])
     if isinstance(command, c.InspectJobIds):
         return JobIds([job.job_id for job in state.jobs.values() if job.spec.name == command.name])
     if isinstance(command, c.InspectJobs):
@@ -65,8 +66,21 @@ def answer(state: State, command: c.Command) -> Reply:
     raise TypeError(f"the engine does not know {type(command).__name__}")
 
 
-def _queue_info(queue: Queue) -> QueueInfo:
-    return QueueInfo(queue.name, queue.counts[READY], queue.counts[SCHEDULED], queue.counts[LEASED])
+def _queue_info(queue: Queue, now_ms: int) -> QueueInfo:
+    counts = queue.counts
+    oldest = queue.lists[READY].first
+    return QueueInfo(
+        queue.name,
+        counts[READY],
+        counts[SCHEDULED],
+        counts[LEASED],
+        counts[FAILED],
+        counts[COMPLETED],
+        len(queue.leasers),
+        0 if oldest is None else now_ms - (oldest.scheduled_ms or oldest.created_ms),
+        queue.options or NO_OPTIONS,
+        queue.traffic.totals(now_ms),
+    )
 
 
 def _job_info(job: Job) -> JobInfo:

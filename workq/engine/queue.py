@@ -10,6 +10,7 @@ from sortedcontainers import SortedDict
 
 from workq.engine.bucket import TokenBucket
 from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, Job
+from workq.engine.traffic import Traffic
 from workq.values import JobSpec, QueueOptions
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ class Queue:
     leasers  who waits for a job of this queue, longest first
     options  what was chosen for it, None if nothing ever was
     bucket   paces its leases, if they are paced
+    traffic  what happened in it
     wake_ms  when the engine looks again whether it may hand out a job, `NEVER_MS` for never: see `next_lease_ms`
     """
 
@@ -250,6 +252,7 @@ class Queue:
         "leasers",
         "options",
         "bucket",
+        "traffic",
         "wake_ms",
         "_scheduled",
         "_levels",
@@ -263,6 +266,7 @@ class Queue:
         self.leasers: OrderedDict[LeaseWaiter, None] = OrderedDict()
         self.options: QueueOptions | None = None
         self.bucket: TokenBucket | None = None
+        self.traffic = Traffic()
         self.wake_ms = NEVER_MS
         self._scheduled: SortedDict[tuple[int, int, int], Job] | None = None  # most queues never need it
         self._levels: dict[int, Level] = {}

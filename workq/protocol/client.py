@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from workq import commands as c
 from workq import replies as r
 from workq.protocol.text import RETURNED, format_id, format_time, parse_id, parse_time, shown_bytes
-from workq.values import MIB, InvalidValue, JobSpec, check_name
+from workq.values import MIB, InvalidValue, JobSpec, QueueOptions, check_name
 
 # The longest reply line of a server is far below this: an error text, or a queue name and a number.
 MAX_LINE: Final = 65_536
@@ -279,6 +279,15 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
 # What a reader is made of: it yields when it needs more bytes, and returns what it read.
 _Reading = Generator[None, None, r.Reply]
 
+# Keys of a queue; but for the first three, an old server does not tell them.
+_LENGTHS: Final = (b"ready-len", b"scheduled-len", b"leased-len")
+_FIGURES: Final = (b"failed-len", b"completed-len", b"waiting-leasers", b"oldest-ready-age")
+_OPTIONS: Final = (b"max-len", b"max-leased", b"lease-rate", b"lease-burst", b"ttr", b"max-attempts")
+_TOTALS: Final = (
+    *(b"total-added", b"total-leased", b"total-completed", b"total-failed", b"total-returned"),
+    *(b"total-expired", b"total-deleted", b"added-per-minute", b"leased-per-minute", b"finished-per-minute"),
+)
+
 
 class Connection:
     """One connection, seen from the client: commands in order out, replies in the same order in.
@@ -419,8 +428,15 @@ class Connection:
         queues = []
         for _ in range(count):
             name, fields = yield from self._fields()
-            lengths = [_number(_field(fields, key)) for key in (b"ready-len", b"scheduled-len", b"leased-len")]
-            queues.append(r.QueueInfo(check_name(name), *lengths))
+            ready, scheduled, leased = [_number(_field(fields, key)) for key in _LENGTHS]
+            failed, completed, leasers, oldest_ms = [_number(fields.get(key, b"0")) for key in _FIGURES]
+            max_len, max_leased, rate, burst, ttr_ms, attempts = [_number(fields.get(key, b"0")) for key in _OPTIONS]
+            to_back = fields.get(b"returned") == RETURNED[1]
+            paused = fields.get(b"paused") == b"1"
+            options = QueueOptions(max_len, max_leased, rate, burst, ttr_ms, attempts, to_back, paused)
+            totals = r.QueueTotals(*[_number(fields.get(key, b"0")) for key in _TOTALS])
+            figures = (ready, scheduled, leased, failed, completed, leasers, oldest_ms)
+            queues.append(r.QueueInfo(check_name(name), *figures, options, totals))
         return r.Queues(queues)
 
     def _jobs(self, count: int) -> _Reading:

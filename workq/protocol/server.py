@@ -927,10 +927,34 @@ def _server_object(info: r.ServerInfo) -> _Object:
 
 
 def _queue_object(queue: r.QueueInfo) -> _Object:
+    options = queue.options
+    totals = queue.totals
     return queue.name, [
         (b"ready-len", queue.ready_len),
         (b"scheduled-len", queue.scheduled_len),
         (b"leased-len", queue.leased_len),
+        (b"failed-len", queue.failed_len),
+        (b"completed-len", queue.completed_len),
+        (b"waiting-leasers", queue.leasers),
+        (b"oldest-ready-age", queue.oldest_ready_ms),
+        (b"paused", int(options.paused)),
+        (b"max-len", options.max_len),
+        (b"max-leased", options.max_leased),
+        (b"lease-rate", options.lease_rate),
+        (b"lease-burst", options.lease_burst),
+        (b"ttr", options.ttr_ms),
+        (b"max-attempts", options.max_attempts),
+        (b"returned", RETURNED[int(options.to_back)]),
+        (b"total-added", totals.added),
+        (b"total-leased", totals.leased),
+        (b"total-completed", totals.completed),
+        (b"total-failed", totals.failed),
+        (b"total-returned", totals.returned),
+        (b"total-expired", totals.expired),
+        (b"total-deleted", totals.deleted),
+        (b"added-per-minute", totals.added_per_minute),
+        (b"leased-per-minute", totals.leased_per_minute),
+        (b"finished-per-minute", totals.finished_per_minute),
     ]
 
 
