@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Self, TypeAlias
 
 # How long anything may take that should happen at once. Only a failing test waits that long.
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 Address: TypeAlias = tuple[str, int] | str
 
