@@ -2,27 +2,16 @@
 
 import json
 import shutil
-import socket
 import subprocess
 
 import pytest
 
 from tests.http.fireworq.workers import says
+from tests.http.ports import need
 from tests.server import PATIENCE_S, ServerProcess
 from tests.webworker import WebWorker
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-
-
-def need(*ports: int) -> None:
-    """These ports are in the line, so they have to be free."""
-    for port in ports:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                pytest.fail(f"port {port} is taken by another program; this test needs it")
 
 
 def typed(line: str) -> str:

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tests.http.hq.door import Hq
+from tests.http.ports import need
 from tests.server import PATIENCE_S, ServerProcess
 from tests.webworker import WebWorker
 
@@ -19,13 +19,7 @@ WORKER_PORT = 8000
 @pytest.fixture(autouse=True)
 def free_ports() -> None:
     """These ports are in the line, so they have to be free."""
-    for port in (HQ_PORT, WORKER_PORT):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                pytest.fail(f"port {port} is taken by another program; this test needs it")
+    need(HQ_PORT, WORKER_PORT)
 
 
 @pytest.fixture
