@@ -249,7 +249,7 @@ class Delete(Command):
 
 class Retry(Command):
     """Put a job that has failed back into its queue, as if it had not been tried. Replies: `Ok`, `NotFound`,
-    `Refused`.
+    `Refused`. The numbers of its attempts, which fence, go on.
     """
 
     __match_args__ = ("job_id",)

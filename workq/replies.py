@@ -54,7 +54,7 @@ class LeasedJob(Reply):
     """A job handed to a worker, who has `ttr_ms` from now to finish it.
 
     meta     for doors
-    attempt  which attempt this is, counted from 1; 0 if the lease did not ask for it
+    attempt  the number of this attempt, larger than those of all earlier ones; 0 if the lease did not ask for it
     """
 
     __match_args__ = ("job_id", "name", "ttr_ms", "payload", "meta", "attempt")

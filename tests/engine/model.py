@@ -26,6 +26,7 @@ class ModelJob:
 
     `deadline_ms` is the end of the lease or, of a scheduled job, when it will be ready.
     `entered` orders jobs by their coming into a state.
+    `number` is that of the last attempt; `attempts` are those that count.
     `rank` is its `seq`, until it is sent to the back. `started_ms` is the beginning of its lease.
     """
 
@@ -39,6 +40,7 @@ class ModelJob:
     deadline_ms: int
     timer: int
     attempts: int = 0
+    number: int = 0
     fails: int = 0
     result: bytes = b""
     meta: bytes = b""
@@ -225,7 +227,7 @@ class Model:
                     return r.TIMED_OUT
                 self._wait(client, command, [job])
                 return None
-            case c.Complete(attempt=attempt) | c.Fail(attempt=attempt) if attempt and attempt != job.attempts:
+            case c.Complete(attempt=attempt) | c.Fail(attempt=attempt) if attempt and attempt != job.number:
                 return r.LEASE_EXPIRED
             case c.Complete() | c.Fail() if job.finished():
                 return r.DUPLICATE_RESULT
@@ -260,7 +262,7 @@ class Model:
 
     def _by_holder(self, command: c.Touch | c.Release | c.Progress, job: ModelJob) -> r.Reply:
         """What only the worker that holds the job can do."""
-        if command.attempt and (job.state != "leased" or job.attempts != command.attempt):
+        if command.attempt and (job.state != "leased" or job.number != command.attempt):
             return r.LEASE_EXPIRED
         if job.state != "leased":
             return r.NOT_LEASED
@@ -599,11 +601,12 @@ class Model:
         job.entered = self._timers
         self._count(job, "leased")
         job.attempts += 1
+        job.number += 1
         job.state = "leased"
         job.started_ms = self.now_ms
         job.deadline_ms = self.now_ms + self._ttr_ms(job)
         job.timer = self._timers
-        attempt = job.attempts if fenced else 0
+        attempt = job.number if fenced else 0
         bucket = self.buckets.get(job.spec.name)
         if bucket is not None:
             bucket.fill(self.now_ms)

@@ -50,7 +50,7 @@ def _is_kept(job: Job) -> bool:
 
 def _fields(job: Job) -> dict[str, object]:
     names = ("spec", "payload", "created_ms", "scheduled_ms", "seq", "place", "attempts", "fails", "result", "meta")
-    names = (*names, "progress")
+    names = (*names, "progress", "spent")
     fields = {name: getattr(job, name) for name in names}
     fields["state"] = STATE_NAMES[job.state]
     if job.state in (LEASED, SCHEDULED):

@@ -1,9 +1,17 @@
 """The worker that holds a job: it may keep it (`touch`), give it back (`release`), and nobody else passes for it."""
 
-import pytest
+from dataclasses import dataclass
 
-from tests.engine.driver import Driver, job_id
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.engine.driver import START_MS, Driver, job_id
+from tests.engine.life import Life
+from tests.engine.replay import replayed
+from tests.engine.steps import Sleep, Step, histories
 from workq import commands as c
+from workq.engine import Engine
 from workq.engine.events import Leased, Released, Touched
 from workq.replies import DUPLICATE_RESULT, LEASE_EXPIRED, NOT_FOUND, NOT_LEASED, OK, TIMED_OUT, JobResult, LeasedJob
 from workq.values import JobSpec
@@ -297,6 +305,42 @@ class TestFencing:
         assert driver.leased() == 1
         assert driver.complete(1, attempt=2) == LEASE_EXPIRED
 
+    def test_a_retry_does_not_begin_to_count_anew(self, driver: Driver) -> None:
+        """The attempts that limits look at do; a worker from before must not pass for the one that holds the job."""
+        driver.add(1, ttr_ms=10, max_attempts=1)
+        for attempt in (1, 2, 3):
+            assert driver.lease(fenced=True).reply == LeasedJob(job_id(1), b"q", 10, b"payload", attempt=attempt)
+            assert driver.inspect(1).attempts == 1
+            driver.wait(10)
+            assert driver.inspect(1).state == FAILED
+            assert driver.do(c.Retry(job_id(1))) == OK
+            assert (driver.inspect(1).attempts, driver.inspect(1).state) == (0, NEW)
+        assert driver.leased() == 1
+        for command in self.late():
+            assert driver.do(command) == LEASE_EXPIRED
+        assert driver.complete(1, attempt=4) == OK
+
+    def test_a_retry_forgets_who_failed(self, driver: Driver) -> None:
+        driver.add(1)
+        assert driver.leased() == 1
+        assert driver.fail(1, attempt=1) == OK
+        assert driver.fail(1, attempt=1) == DUPLICATE_RESULT
+        assert driver.do(c.Retry(job_id(1))) == OK
+        assert driver.fail(1, attempt=1) == LEASE_EXPIRED
+        assert driver.fail(1) == OK
+        assert driver.do(c.Retry(job_id(1))) == OK
+        assert driver.lease(fenced=True).reply == LeasedJob(job_id(1), b"q", 1000, b"payload", attempt=2)
+
+    def test_a_progress_that_is_taken_away_leaves_the_count(self, driver: Driver) -> None:
+        driver.add(1, max_attempts=1)
+        assert driver.leased() == 1
+        assert driver.release(1) == OK
+        assert driver.do(c.Retry(job_id(1))) == OK
+        assert driver.leased() == 1
+        for progress in (b"10 %", b""):
+            assert driver.progress(1, progress, attempt=2) == OK
+        assert driver.inspect(1).attempts == 1
+
     def test_an_unknown_job_is_not_found(self, driver: Driver) -> None:
         assert [driver.do(command) for command in self.late()] == [NOT_FOUND] * len(self.late())
 
@@ -309,3 +353,61 @@ class TestFencing:
         driver.do(c.Add(job_id(1), JobSpec(b"q", 1000, 60_000), b""))
         driver.lease(fenced=True)
         assert driver.engine.events[1:] == [Leased(job_id(1), driver.now_ms)]
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The server is stopped, and another begins with its log; or, if `carried`, with a log that was compacted."""
+
+    carried: bool
+
+
+ONE = job_id(1)
+# The life of one job whose TTR is 5 ms, handed from worker to worker.
+one_job_steps: st.SearchStrategy[Step | Restart] = st.sampled_from(
+    [
+        c.Add(ONE, JobSpec(b"q", 5, 10**9, max_attempts=2, max_fails=2), b""),
+        *[c.Lease((b"q",), 0, True)] * 6,
+        *[c.Fail(ONE, b"", final=final) for final in (False, True)],
+        c.Complete(ONE, b""),
+        c.Progress(ONE, b"x", touches=True),
+        c.Progress(ONE, b""),
+        c.Release(ONE),
+        *[c.Retry(ONE)] * 4,
+        c.Delete(ONE),
+        *[Sleep(1), Sleep(5)] * 2,
+        Restart(False),
+        Restart(True),
+    ]
+)
+
+
+@settings(max_examples=200)
+@given(histories(one_job_steps, longest=80))
+def test_no_two_leases_of_a_job_have_the_same_number(history: list[Step | Restart]) -> None:
+    """Whatever happens, only the worker with the last lease may pass for the holder, and only while it is."""
+    life = Life(Engine(START_MS), START_MS)
+    given_before: list[int] = []
+    for step in history:
+        if isinstance(step, Restart):
+            events = [*life.events]
+            if step.carried:
+                events = [life.engine.counters()]
+                for job in life.engine.state.jobs.values():
+                    life.engine.carry(job)
+                events += life.engine.events
+            life.engine = Engine(life.now_ms)
+            life.engine.state = replayed(events, life.now_ms)
+            life.events = events
+        else:
+            life.live(step)
+        if ONE not in life.engine.state.jobs:
+            given_before = []
+        for _, _, reply in life.replies:
+            if isinstance(reply, LeasedJob):
+                assert reply.attempt > max(given_before, default=0)
+                given_before.append(reply.attempt)
+        for attempt in given_before[:-1]:
+            for command in (c.Complete(ONE, b"late", attempt), c.Fail(ONE, b"late", attempt), c.Touch(ONE, attempt)):
+                assert life.execute(command) == LEASE_EXPIRED
+        life.replies.clear()

@@ -35,6 +35,7 @@ def snapshot(state: State) -> Snapshot:
                 job.scheduled_ms,
                 job.state,
                 job.attempts,
+                job.spent,
                 job.fails,
                 job.deadline_ms if job.state in (LEASED, SCHEDULED) else None,
                 job.result,

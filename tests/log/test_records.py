@@ -105,7 +105,9 @@ def lived(draw: st.DrawFn) -> Job:
     job.deadline_ms = draw(times)
     if job.state in (COMPLETED, FAILED):
         job.result = draw(blobs)
-    job.extra = draw(st.none() | st.builds(Extra, blobs, blobs).filter(Extra.size))
+    job.extra = draw(st.none() | st.builds(Extra, blobs, blobs, st.integers(0, job.attempts)))
+    if job.extra is not None and job.extra.is_empty():
+        job.extra = None
     return job
 
 
@@ -126,7 +128,7 @@ events = st.one_of(
 
 JOB_FIELDS = (
     *("job_id", "spec", "payload", "created_ms", "scheduled_ms", "seq"),
-    *("place", "state", "attempts", "fails", "deadline_ms", "result"),
+    *("place", "state", "attempts", "spent", "fails", "deadline_ms", "result", "meta", "progress"),
 )
 
 
@@ -134,8 +136,7 @@ def told(event: Event) -> object:
     """All that an event says."""
     if not isinstance(event, Added | Carried):
         return event
-    extra = event.job.extra or Extra()
-    return type(event), event.job_id, [getattr(event.job, name) for name in JOB_FIELDS], extra.meta, extra.progress
+    return type(event), event.job_id, [getattr(event.job, name) for name in JOB_FIELDS]
 
 
 @given(events)
@@ -241,6 +242,14 @@ def test_values_out_of_range_are_refused() -> None:
     body[47:51] = bytes(4)  # the TTR
     with pytest.raises(BadRecord, match="Invalid TTR: '0'"):
         Decoder().decode(bytes(body))
+
+
+def test_more_attempts_before_a_retry_than_ever_are_refused() -> None:
+    job = Job(bytes(16), JobSpec(b"mail", 1, 1), b"", 0, 0, 1, b"meta")
+    job.state = READY
+    job.extra = Extra(spent=1)
+    with pytest.raises(BadRecord, match="0 attempts, 1 of them before a retry"):
+        Decoder().decode(encode([Carried(job)])[FRAME.size :])
 
 
 def test_a_lease_of_many_appends_no_more_than_is_taken_for_it() -> None:

@@ -30,7 +30,7 @@ class Job:
     payload   what its producer gave, decoded by the client's or the worker's codec (bytes by default)
     ttr       seconds that the lease lasts
     deadline  when the lease ends, by this machine's clock; from then on the server may give the job to another worker
-    attempt   which attempt this is, counted from 1; None unless the lease was `fenced`
+    attempt   the number of this attempt, which no other lease of the job has; None unless the lease was `fenced`
 
     Raises nothing. Example::
 
@@ -104,7 +104,7 @@ class JobInfo:
     """A job as `inspect_job`, `inspect_jobs` and `inspect_scheduled_jobs` show it.
 
     ttr, ttl      seconds; a job of `run` has the ttl 0
-    max_attempts  leases allowed, 0 for no limit; `attempts` is how many there were
+    max_attempts  leases allowed, 0 for no limit; `attempts` is how many there were, since the last `retry`
     max_fails     the fail that is final, 0 and 1 both mean the first; `fails` is how many there were
     created       to the second; so is `scheduled`, None for a job that never had a time
     progress      the last that a worker told of how far it is, as bytes; b"" for none

@@ -261,7 +261,7 @@ class Dispatcher:
                 break
             reply = self._gateway.post(InspectJob(job_id))
             if isinstance(reply, Jobs) and reply.jobs[0].state == _LEASED:
-                await self._gateway.execute(Release(job_id, 0, reply.jobs[0].attempts))
+                await self._gateway.execute(Release(job_id))
                 left -= 1
             elif count % _LOOKED_AT_ONCE == 0:
                 await asyncio.sleep(0)

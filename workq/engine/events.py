@@ -217,7 +217,10 @@ class Exhausted(JobEvent):
 
 
 class Retried(JobEvent):
-    """A job that had failed is in its place in the queue again, as if it had never been tried."""
+    """A job that had failed is in its place in the queue again, as if it had never been tried.
+
+    Only the numbers of its attempts go on, so that a worker of an earlier one is not taken for one of a later.
+    """
 
     __slots__ = ()
 

@@ -92,7 +92,7 @@ def _job_info(job: Job) -> JobInfo:
         spec.ttl_ms,
         job.payload,
         spec.max_attempts,
-        job.attempts,
+        job.counted_attempts,
         spec.max_fails,
         job.fails,
         spec.priority,
@@ -135,4 +135,4 @@ def _wire_state(job: Job) -> int:
         return 1
     if job.state == FAILED:
         return 2
-    return 3 if job.attempts or job.fails else 0
+    return 3 if job.counted_attempts or job.fails else 0

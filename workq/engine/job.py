@@ -36,21 +36,27 @@ class Extra:
 
     meta      what a door keeps with the job: its own business, opaque to everybody else
     progress  the last progress that a worker reported
+    spent     attempts that do not count any more, because a `retry` came after them
     """
 
-    __slots__ = ("meta", "progress")
+    __slots__ = ("meta", "progress", "spent")
 
-    def __init__(self, meta: bytes = b"", progress: bytes = b"") -> None:
+    def __init__(self, meta: bytes = b"", progress: bytes = b"", spent: int = 0) -> None:
         self.meta = meta
         self.progress = progress
+        self.spent = spent
 
     def copy(self) -> "Extra":
         """The same, apart."""
-        return Extra(self.meta, self.progress)
+        return Extra(self.meta, self.progress, self.spent)
 
     def size(self) -> int:
-        """Bytes of all of it."""
+        """Bytes of what has no fixed length."""
         return len(self.meta) + len(self.progress)
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not self.meta and not self.progress and self.spent == 0
 
 
 class Job:
@@ -63,6 +69,7 @@ class Job:
     place         its place among those that were created or scheduled alike: `seq`, or later if it was sent to the back
     queue         the queue it is in, from the moment it is inserted into the state
     before, after its neighbours in the `JobList` of its queue and state
+    attempts      how often it was leased in all its life: no two leases of it have the same number, so this one fences
     deadline_ms   LEASED: end of the TTR; SCHEDULED: when it becomes ready; COMPLETED and FAILED: when it finished
     result        what `complete` or the final `fail` said; None before that
     extra         None for most jobs
@@ -123,6 +130,16 @@ class Job:
     def progress(self) -> bytes:
         """The last progress reported, b"" for none."""
         return b"" if self.extra is None else self.extra.progress
+
+    @property
+    def spent(self) -> int:
+        """Attempts before the last `retry`."""
+        return 0 if self.extra is None else self.extra.spent
+
+    @property
+    def counted_attempts(self) -> int:
+        """Attempts since the last `retry`: those that limits count."""
+        return self.attempts if self.extra is None else self.attempts - self.extra.spent
 
     def copy(self) -> "Job":
         """The job as it is now, for the log; what happens to either does not change the other."""

@@ -318,7 +318,7 @@ class Queue:
 
     def is_last_attempt(self, job: Job) -> bool:
         """Whether `job` has made as many attempts as it may."""
-        attempts = job.attempts
+        attempts = job.counted_attempts
         most = job.spec.max_attempts
         options = self.options
         return (most > 0 and attempts >= most) or (

@@ -189,8 +189,11 @@ class State:
             raise ImpossibleMove(f"{job!r} has not failed")
         self.stored_bytes -= len(job.result or b"")
         job.result = None
-        job.attempts = 0
         job.fails = 0
+        if job.attempts:
+            if job.extra is None:
+                job.extra = Extra()
+            job.extra.spent = job.attempts
         self.move(job, READY)
 
     def extend(self, job: Job, deadline_ms: int) -> None:
@@ -209,7 +212,7 @@ class State:
         if not job.spec.foreground:
             self.stored_bytes += len(progress) - len(extra.progress)
         extra.progress = progress
-        if not extra.size():
+        if extra.is_empty():
             job.extra = None
 
     def _enter(self, job: Job, to: int, deadline_ms: int) -> None:

@@ -92,8 +92,9 @@ _SIZED_JOB_AT: Final = struct.Struct("<IB16sq")  # with the length of the body i
 # type, id, seq, created, scheduled, lengths of spec and meta; these and the payload follow
 _ADDED: Final = struct.Struct("<B16sQqqHI")
 _SIZED_ADDED: Final = struct.Struct("<IB16sQqqHI")
-# as above, with the lengths of progress and payload; then place, state, attempts, fails, deadline; the result is last
-_CARRIED: Final = struct.Struct("<B16sQqqHIHIQBIIq")
+# as above, with the lengths of progress and payload; then place, state, attempts, those spent, fails, deadline; the
+# result is last
+_CARRIED: Final = struct.Struct("<B16sQqqHIHIQBIIIq")
 _SPEC: Final = struct.Struct("<IQiIIB")  # ttr, ttl, priority, max-attempts, max-fails, length of the name; the name
 _RETRY: Final = struct.Struct("<QHQ")  # and, for some, delay, backoff, longest delay
 _DOCUMENT: Final = struct.Struct("<BBH")  # type, area, length of the key; key and value
@@ -310,17 +311,20 @@ class Decoder:
 
     def _decode_carried(self, body: bytes) -> Event:
         _, job_id, seq, created_ms, scheduled_ms, *more = _CARRIED.unpack_from(body)
-        spec_length, meta_length, progress_length, payload_length, place, state, attempts, fails, deadline_ms = more
+        spec_length, meta_length, progress_length, payload_length, place, state, *more = more
+        attempts, spent, fails, deadline_ms = more
         meta_at = _CARRIED.size + spec_length
         progress_at = meta_at + meta_length
         payload_at = progress_at + progress_length
         result_at = payload_at + payload_length
         if state not in _STATES or result_at > len(body):
             raise BadRecord(f"a carried job in state {state} with a payload of {payload_length} bytes")
+        if spent > attempts:
+            raise BadRecord(f"a carried job with {attempts} attempts, {spent} of them before a retry")
         spec = self._spec(body[_CARRIED.size : meta_at])
         job = Job(job_id, spec, body[payload_at:result_at], created_ms, scheduled_ms, seq)
-        if meta_length or progress_length:
-            job.extra = Extra(body[meta_at:progress_at], body[progress_at:payload_at])
+        if meta_length or progress_length or spent:
+            job.extra = Extra(body[meta_at:progress_at], body[progress_at:payload_at], spent)
         job.place = place
         job.state = state
         job.attempts = attempts
@@ -401,6 +405,7 @@ def _carried(job: Job) -> bytes:
         job.place,
         job.state,
         job.attempts,
+        extra.spent,
         job.fails,
         job.deadline_ms,
     )

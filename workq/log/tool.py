@@ -221,6 +221,8 @@ def _present(job: Job) -> dict[str, object]:
         "fails": job.fails,
         "deadline_ms": job.deadline_ms,
     }
+    if job.spent:
+        present["attempts_before_retry"] = job.spent
     if job.extra is not None and job.extra.progress:
         present |= _text("progress", job.extra.progress)
     return present if job.result is None else present | _text("result", job.result)
