@@ -1,5 +1,8 @@
 """The timing wheel against a plain list: never early, never late, whatever is set and cancelled in between."""
 
+from typing import TypeAlias
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +43,13 @@ class Alarms:
         self.alarms.append(alarm)
         self.wheel.add(alarm, alarm.deadline_ms)
 
+    def set_all(self, many_ms: list[int]) -> None:
+        """Several in one go: the costs of dealing them are counted later, like those of others."""
+        alarms = [Alarm(min(self.now_ms + in_ms, NEVER_MS - 1)) for in_ms in many_ms]
+        self.sets += len(alarms)
+        self.alarms += alarms
+        self.wheel.add_all(alarms)
+
     def cancel(self, which: int) -> None:
         if self.alarms:
             alarm = self.alarms.pop(which % len(self.alarms))
@@ -79,9 +89,11 @@ lengths = st.one_of(
     st.sampled_from([254, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 10**7]),
     st.integers(17, 62).map(lambda bits: 2**bits - 1),
 )
-moves = st.one_of(
+Move: TypeAlias = tuple[str] | tuple[str, int] | tuple[str, list[int]]
+moves: st.SearchStrategy[Move] = st.one_of(
     st.tuples(st.just("set"), lengths),
     st.tuples(st.just("set"), st.integers(0, 600)),
+    st.tuples(st.just("set_all"), st.lists(st.sampled_from([0, 1, 300]), max_size=6)),
     st.tuples(st.just("cancel"), st.integers(0, 99)),
     st.tuples(st.just("wait"), st.one_of(st.integers(0, 600), st.sampled_from([65_536, 10**7, 2**40]))),
     st.tuples(st.just("step")),
@@ -93,7 +105,7 @@ starts = st.sampled_from([0, 1, 255, 65_530, 2**32 - 3, 1_700_000_000_000])
 
 @settings(max_examples=200)
 @given(histories(st.one_of(moves, moves, st.tuples(st.just("set"), st.integers(-300, -1))), longest=80), starts)
-def test_nothing_is_early_late_or_lost(history: list[tuple[str, int]], now_ms: int) -> None:
+def test_nothing_is_early_late_or_lost(history: list[Move], now_ms: int) -> None:
     """Deadlines that have passed already, and those set while others fall due, are due at once."""
     alarms = Alarms(now_ms)
     for move, *args in history:
@@ -104,7 +116,7 @@ def test_nothing_is_early_late_or_lost(history: list[tuple[str, int]], now_ms: i
 
 @settings(max_examples=200)
 @given(histories(moves, longest=80), starts)
-def test_the_earlier_deadline_comes_first(history: list[tuple[str, int]], now_ms: int) -> None:
+def test_the_earlier_deadline_comes_first(history: list[Move], now_ms: int) -> None:
     alarms = Alarms(now_ms)
     for move, *args in history:
         getattr(alarms, move)(*args)
@@ -114,7 +126,7 @@ def test_the_earlier_deadline_comes_first(history: list[tuple[str, int]], now_ms
 
 @settings(max_examples=200)
 @given(histories(moves, longest=80), starts)
-def test_an_alarm_costs_a_bounded_number_of_steps(history: list[tuple[str, int]], now_ms: int) -> None:
+def test_an_alarm_costs_a_bounded_number_of_steps(history: list[Move], now_ms: int) -> None:
     """Each is dealt into a finer slot at most seven times; with its slot's opening and itself that is ten steps."""
     alarms = Alarms(now_ms)
     for move, *args in history:
@@ -125,12 +137,16 @@ def test_an_alarm_costs_a_bounded_number_of_steps(history: list[tuple[str, int]]
     assert alarms.steps <= 10 * alarms.sets
 
 
+@pytest.mark.parametrize("together", [False, True])
 @given(st.lists(st.integers(0, 3), max_size=60), starts)
-def test_equal_deadlines_come_in_the_order_they_were_set(lengths: list[int], now_ms: int) -> None:
+def test_equal_deadlines_come_in_the_order_they_were_set(together: bool, lengths: list[int], now_ms: int) -> None:
     wheel: TimerWheel[Alarm] = TimerWheel(lambda alarm: alarm.deadline_ms, now_ms, most_in_dict=2)
     alarms = [Alarm(now_ms + 1000 * length) for length in lengths]
-    for alarm in alarms:
-        wheel.add(alarm, alarm.deadline_ms)
+    if together:
+        wheel.add_all(alarms)
+    else:
+        for alarm in alarms:
+            wheel.add(alarm, alarm.deadline_ms)
     due = []
     while wheel.next_ms <= now_ms + 5000:
         stepped = wheel.step(now_ms + 5000)

@@ -728,20 +728,45 @@ class Engine:
 
     def _grant_several(self, job: Job, queues: list[Queue], count: int, fenced: bool, now_ms: int) -> Reply:
         """Hand out `job` and, for a `count` above 1, what else is ready in `queues`."""
-        leased = self._grant(job, now_ms, fenced)
         if count == 1:
-            return leased
-        jobs = [leased]
-        size = len(job.payload)
-        while len(jobs) < count:
-            following = self._draw(queues, now_ms)
-            if following is None:
-                break
+            return self._grant(job, now_ms, fenced)
+        jobs = []
+        if len(queues) == 1 and queues[0].options is None:
+            jobs = self._grant_front(queues[0], count, fenced, now_ms)
+        size = sum([len(leased.payload) for leased in jobs])
+        following: Job | None = job
+        if jobs:
+            following = self._draw(queues, now_ms) if len(jobs) < count else None
+        while following is not None:
             size += len(following.payload)
-            if size > BULK_BYTES:
+            if size > BULK_BYTES and jobs:
                 break
             jobs.append(self._grant(following, now_ms, fenced))
+            following = self._draw(queues, now_ms) if len(jobs) < count else None
         return LeasedJobs(jobs)
+
+    def _grant_front(self, queue: Queue, count: int, fenced: bool, now_ms: int) -> list[LeasedJob]:
+        """Hand out the jobs of `queue` that stand ready in a row: in one go, at half the price of one by one."""
+        front = queue.front(count)
+        size = 0
+        for at, job in enumerate(front):
+            size += len(job.payload)
+            if size > BULK_BYTES:
+                front = front[:at]
+                break
+        if not front:
+            return []
+        self.state.lease_front(queue, front, now_ms)
+        self.events += [Leased(job.job_id, now_ms) for job in front if not job.spec.foreground]
+        traffic = queue.traffic
+        if now_ms >= traffic.slot_ends_ms:
+            traffic.turn(now_ms)
+        traffic.leased += len(front)
+        name = queue.name
+        return [
+            LeasedJob(job.job_id, name, job.spec.ttr_ms, job.payload, job.meta, job.attempts if fenced else 0)
+            for job in front
+        ]
 
     def _grant(self, job: Job, now_ms: int, fenced: bool) -> LeasedJob:
         self._commit(job, Leased(job.job_id, now_ms))

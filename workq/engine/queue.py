@@ -106,6 +106,22 @@ class Level:
             if len(self.placed) > most:
                 self._tidy_placed(job)
 
+    def front(self, count: int) -> list[Job]:
+        """The jobs to lease next, up to `count`, where they stand ready in a row; none where that takes a search."""
+        fresh = self.fresh
+        if self.placed or self.sifted or len(fresh) != self.live:
+            return []
+        if count >= len(fresh):
+            return list(fresh)
+        return list(islice(fresh, count))
+
+    def drop_front(self, count: int) -> None:
+        """Forget the first of `front`, which are about to stop being ready."""
+        self.live -= count
+        fresh = self.fresh
+        for _ in range(count):
+            fresh.popleft()
+
     def _sift(self, gone: Job) -> None:
         """Look at some entries; `gone` counts as dead."""
         fresh = self.fresh
@@ -353,6 +369,15 @@ class Queue:
                 break  # kept: the next job will most likely have the same priority
             del self._levels[-heapq.heappop(priorities)]
         return None
+
+    def front(self, count: int) -> list[Job]:
+        """Ready jobs that go first, `count` at most, of one priority: as many as are cheap to find, maybe none."""
+        first = self.first_ready()
+        return [] if first is None else self._levels[first.spec.priority].front(count)
+
+    def drop_front(self, jobs: list[Job]) -> None:
+        """Forget the first of what `front` has found, which are about to stop being ready."""
+        self._levels[jobs[0].spec.priority].drop_front(len(jobs))
 
     def ready_jobs(self, cursor: int, limit: int) -> list[Job]:
         """A page of the ready jobs in lease order."""

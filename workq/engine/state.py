@@ -183,6 +183,23 @@ class State:
             self.deadlines.remove(job, job.deadline_ms)
         self._enter(job, to, deadline_ms)
 
+    def lease_front(self, queue: Queue, jobs: list[Job], at_ms: int) -> None:
+        """Lease `jobs`, the first of `queue.front`, where no options say for how long: as `Leased` does with each."""
+        queue.drop_front(jobs)
+        queue.counts[READY] -= len(jobs)
+        queue.counts[LEASED] += len(jobs)
+        ready = queue.lists[READY]
+        leased = queue.lists[LEASED]
+        for job in jobs:
+            if job.state != READY:
+                raise ImpossibleMove(f"{job!r} is not ready")
+            ready.remove(job)
+            leased.add(job)
+            job.state = LEASED
+            job.attempts += 1
+            job.deadline_ms = at_ms + job.spec.ttr_ms
+        self.deadlines.add_all(jobs)
+
     def revive(self, job: Job) -> None:
         """Make `job`, which has failed, ready and new."""
         if job.state != FAILED:

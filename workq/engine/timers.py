@@ -102,6 +102,22 @@ class TimerWheel(Generic[Item]):
             self._aside.setdefault((number << (level << 3), level), []).append(slot)
             slots[number] = {item: None}
 
+    def add_all(self, items: list[Item]) -> None:
+        """Set `items`, each for its deadline. It is for items that mostly have the same one."""
+        slot: dict[Item, None] = {}
+        room = 0
+        slot_ms = NEVER_MS
+        for item in items:
+            deadline_ms = self._deadline_of(item)
+            if deadline_ms != slot_ms or room <= 0:
+                self.add(item, deadline_ms)
+                slot_ms = deadline_ms
+                slot = self._slot_of(deadline_ms)
+                room = self._most_in_dict - len(slot)
+            else:
+                slot[item] = None
+                room -= 1
+
     def remove(self, item: Item, deadline_ms: int) -> None:
         """Cancel `item`, set for `deadline_ms`. An item that `step` has returned is not set any more."""
         now_ms = self._now_ms
@@ -138,6 +154,12 @@ class TimerWheel(Generic[Item]):
             return None
         self._find_next(now_ms)
         return None
+
+    def _slot_of(self, deadline_ms: int) -> dict[Item, None]:
+        """The dict that the next item with this deadline goes into. There must be one."""
+        deadline_ms = max(deadline_ms, self._now_ms)
+        level = _level_of(deadline_ms ^ self._now_ms)
+        return self._levels[level][deadline_ms >> (level << 3)]
 
     def _remove_aside(self, item: Item, slot: tuple[int, int]) -> None:
         aside = self._aside.get(slot, [])

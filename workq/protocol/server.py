@@ -843,21 +843,7 @@ def encode(reply: r.Reply) -> bytes:
     if isinstance(reply, r.Ok):
         return b"+OK\r\n"
     if isinstance(reply, r.LeasedJob):
-        if reply.attempt:
-            return b"+OK 1\r\n" + _encode_job(reply)
-        payload = reply.payload
-        digits = hexlify(reply.job_id)  # format_id, written out: this is the most frequent reply but one
-        return b"+OK 1\r\n%b-%b-%b-%b-%b %b %d %d\r\n%b\r\n" % (
-            digits[:8],
-            digits[8:12],
-            digits[12:16],
-            digits[16:20],
-            digits[20:],
-            reply.name,
-            reply.ttr_ms,
-            len(payload),
-            payload,
-        )
+        return b"+OK 1\r\n" + _encode_job(reply)
     if isinstance(reply, r.JobResult):
         return b"+OK 1\r\n" + _encode_result(reply)
     if isinstance(reply, r.LeasedJobs):
@@ -885,20 +871,49 @@ def encode(reply: r.Reply) -> bytes:
     raise TypeError(f"the protocol has no form for {type(reply).__name__}")
 
 
+class _Words:
+    """What the line of a leased job says behind the id, remembered because the next job's mostly says the same."""
+
+    __slots__ = ("name", "ttr_ms", "size", "attempt", "text")
+
+    def __init__(self) -> None:
+        self.name = b""
+        self.ttr_ms = -1
+        self.size = -1
+        self.attempt = -1
+        self.text = b""
+
+    def of(self, job: r.LeasedJob) -> bytes:
+        """The end of the line of `job`."""
+        size = len(job.payload)
+        if (
+            size != self.size
+            or job.ttr_ms != self.ttr_ms
+            or job.attempt != self.attempt
+            or (job.name is not self.name and job.name != self.name)
+        ):
+            self.name = job.name
+            self.ttr_ms = job.ttr_ms
+            self.size = size
+            self.attempt = job.attempt
+            attempt = b" %d" % job.attempt if job.attempt else b""
+            self.text = b" %b %d %d%b\r\n" % (job.name, job.ttr_ms, size, attempt)
+        return self.text
+
+
+_words: Final = _Words()
+
+
 def _encode_job(job: r.LeasedJob) -> bytes:
-    payload = job.payload
-    digits = hexlify(job.job_id)
-    return b"%b-%b-%b-%b-%b %b %d %d%b\r\n%b\r\n" % (
+    digits = hexlify(job.job_id)  # format_id, written out: this is the most frequent reply but one
+    return b"%b-%b-%b-%b-%b%b%b\r\n" % (
         digits[:8],
         digits[8:12],
         digits[12:16],
         digits[16:20],
         digits[20:],
-        job.name,
-        job.ttr_ms,
-        len(payload),
-        b" %d" % job.attempt if job.attempt else b"",
-        payload,
+        _words.of(job),
+        job.payload,
     )
 
 
