@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -24,3 +25,14 @@ def client(server: ServerProcess) -> Iterator[Dialogue]:
     """A connection to `server`."""
     with server.connect() as dialogue:
         yield dialogue
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """No cyclic garbage collector, as in the server. `gc.collect()` looks at nothing that was there before."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()

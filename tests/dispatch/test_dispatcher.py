@@ -377,6 +377,7 @@ class TestFigures:
         assert lines[0].endswith("of q: attempt 1 failed: 404 Not Found")
 
 
+@pytest.mark.usefixtures("no_collector")
 class TestMemory:
     @pytest.mark.parametrize("kind", ["success", "failure", "no-url", "canceled"])
     def test_nothing_is_left_to_the_garbage_collector(self, worker: WebWorker, kind: str) -> None:
@@ -404,13 +405,11 @@ class TestMemory:
             for _ in range(3):
                 await push_one(house)
             gc.collect()
-            gc.disable()
             try:
                 for _ in range(20):
                     await push_one(house)
                 return gc.collect()
             finally:
-                gc.enable()
                 await house.dispatcher.stop(0)
                 await house.broker.close()
 

@@ -1,7 +1,6 @@
 """The engine forgets what is gone, and leaves nothing to the cyclic garbage collector: the server switches it off."""
 
 import gc
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -12,15 +11,6 @@ from tests.engine.steps import Step, histories, steps
 from workq import commands as c
 from workq.engine import Engine
 from workq.engine.job import Job
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
 
 
 def our_garbage() -> list[object]:
@@ -46,7 +36,7 @@ def test_when_all_is_over_there_is_no_garbage() -> None:
     @settings(max_examples=30)
     @given(histories(steps))
     def check(history: list[Step]) -> None:
-        gc.collect()
+        gc.collect()  # what hypothesis left
         life = Life(Engine(START_MS), START_MS)
         for step in history:
             life.live(step)
@@ -65,6 +55,7 @@ def alive(kind: type) -> int:
     return len([thing for thing in gc.get_objects() if isinstance(thing, kind)])
 
 
+@pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("end", ["delete", "complete", "complete in reverse", "expire", "delete leased"])
 def test_jobs_that_are_gone_take_no_room(end: str) -> None:
     """Whichever way ten thousand jobs go, what is left of them is a few, not a part of them."""

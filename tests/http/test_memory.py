@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -98,21 +98,13 @@ def hang_up(address: tuple[str, int], sent: bytes) -> None:
     keep_asking(address, KEPT_ALIVE["served"])  # by then it has noticed
 
 
-@pytest.fixture
-def without_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 CASES = [(keep_asking, name, sent) for name, sent in KEPT_ALIVE.items()]
 CASES += [(ask_anew, name, sent) for name, sent in CLOSED.items()]
 CASES += [(hang_up, name, sent) for name, sent in HUNG_UP.items()]
 
 
 @pytest.mark.parametrize(("how", "sent"), [(how, sent) for how, _, sent in CASES], ids=[name for _, name, _ in CASES])
-def test_a_request_leaves_no_cycle(how: How, sent: bytes, without_collector: None) -> None:
+def test_a_request_leaves_no_cycle(how: How, sent: bytes, no_collector: None) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert runner.run(garbage_after(how, sent)) < 5
 
