@@ -357,6 +357,9 @@ class Model:
     def _lease(self, client: int, command: c.Lease, names: set[bytes]) -> r.Reply | None:
         self.names |= names
         free = {name for name in names if not self._leasers(name)}
+        for name in dict.fromkeys(command.names):
+            if name in free:
+                self._weed(name)
         if self._ready(free):
             return self._take(client, command, free)
         if command.wait_ms == 0:
@@ -545,9 +548,17 @@ class Model:
                 assert first.name in waiter.command.names
                 self._answer(waiter, self._take(waiter.client, waiter.command, {first.name}))
 
+    def _weed(self, name: bytes) -> None:
+        """Who would lease a job that has no attempt left, because its queue allows fewer than it did, lets it fail."""
+        while self._has_leave(name) and self._has_token(name) and self._is_first_used_up(name):
+            self._finish(self._in_state("ready", name)[0], "failed", b"")
+
     def _wake(self, *, all_of_them: bool = True) -> None:
         """Where queues have options, those who wait get jobs at the next tick. Which queue goes first is left open."""
-        for client, told in self.told.items():
+        for client, told in [*self.told.items(), (0, None)]:
+            for name in sorted(self.names):
+                if self._leasers(name):
+                    self._weed(name)
             waiters = [waiter for waiter in self.waiters if waiter.client == client]
             first = told.jobs[0] if isinstance(told, r.LeasedJobs) else told
             if waiters and isinstance(first, r.LeasedJob) and first.name in self._ready(set(self.options)):
@@ -567,10 +578,15 @@ class Model:
         return self.options.get(name, NO_OPTIONS)
 
     def _may_hand_out(self, name: bytes) -> bool:
-        if not self._has_leave(name):
-            return False
+        return self._has_leave(name) and self._has_token(name) and not self._is_first_used_up(name)
+
+    def _has_token(self, name: bytes) -> bool:
         bucket = self.buckets.get(name)
         return bucket is None or bucket.next_ms(self.now_ms) <= self.now_ms
+
+    def _is_first_used_up(self, name: bytes) -> bool:
+        """Whether the job to lease next may not be leased any more."""
+        return self._attempts_are_used_up(self._in_state("ready", name)[0])
 
     def _has_leave(self, name: bytes) -> bool:
         """Whether only a bucket could forbid a lease."""

@@ -7,6 +7,7 @@ from workq import commands as c
 from workq.engine import NEVER_MS
 from workq.engine.bucket import TokenBucket
 from workq.engine.documents import QUEUES
+from workq.engine.engine import WEEDED_AT_ONCE
 from workq.replies import OK, QUEUE_FULL, JobResult, LeasedJob, LeasedJobs
 from workq.values import InvalidValue, JobSpec
 
@@ -272,6 +273,98 @@ class TestLeases:
             assert driver.leased() == 1
             driver.wait(10)
         assert driver.result(1).reply == JobResult(job_id(1), False, b"")
+
+    def used_up(self, driver: Driver, *numbers: int, attempts: int = 2) -> None:
+        """Jobs that have made so many attempts and are ready."""
+        for number in numbers:
+            driver.add(number)
+        for _ in range(attempts):
+            for number in numbers:
+                assert driver.leased() == number
+            for number in numbers:
+                driver.release(number)
+
+    @pytest.mark.parametrize("limit", [1, 2])
+    def test_a_job_that_has_made_as_many_when_the_limit_is_set_is_not_leased_again(
+        self, driver: Driver, limit: int
+    ) -> None:
+        self.used_up(driver, 1)
+        driver.add(2)
+        told = driver.result(1, wait_ms=1000)
+        configure(driver, max_attempts=limit)
+        assert driver.inspect(1).state == 3, "it fails when it would be leased, and may be spared until then"
+        assert driver.leased() == 2
+        assert told.reply == JobResult(job_id(1), False, b"")
+        assert driver.leased() is None
+
+    def test_a_limit_that_is_lifted_again_in_time_did_nothing(self, driver: Driver) -> None:
+        self.used_up(driver, 1)
+        configure(driver, max_attempts=1)
+        configure(driver, max_attempts=3)
+        assert driver.leased() == 1
+
+    def test_a_job_that_is_leased_then_ends_with_its_attempt(self, driver: Driver) -> None:
+        self.used_up(driver, 1)
+        assert driver.leased() == 1
+        configure(driver, max_attempts=1)
+        assert driver.touch(1) == OK
+        driver.release(1)
+        assert driver.inspect(1).state == 2
+
+    def test_while_leases_wait_such_jobs_wait_too(self, driver: Driver) -> None:
+        self.used_up(driver, 1)
+        configure(driver, max_attempts=1)
+        driver.do(c.PauseQueue(b"q"))
+        assert driver.leased() is None
+        assert driver.inspect(1).state == 3
+        call = driver.lease(wait_ms=1000)
+        driver.do(c.ResumeQueue(b"q"))
+        driver.wait(0)
+        assert driver.inspect(1).state == 2
+        driver.add(2)
+        driver.wait(0)
+        assert number_of(call.reply) == 2
+
+    def test_a_run_that_was_tried_too_often_has_failed(self, driver: Driver) -> None:
+        run = driver.run(1, wait_ms=10_000)
+        assert driver.leased() == 1
+        driver.release(1)
+        configure(driver, max_attempts=1)
+        assert driver.leased() is None
+        assert run.reply == JobResult(job_id(1), False, b"")
+        assert driver.engine.state.jobs.get(job_id(1)) is None
+
+    def test_a_bulk_lease_takes_what_stands_before_such_a_job(self, driver: Driver) -> None:
+        self.used_up(driver, 2)
+        driver.add(1, priority=1)
+        driver.add(3)
+        configure(driver, max_attempts=1)
+        assert isinstance(reply := driver.lease(count=10).reply, LeasedJobs)
+        assert [number_of(job) for job in reply.jobs] == [1]
+        assert driver.leased() == 3
+        assert driver.inspect(2).state == 2
+
+    def test_several_queues_are_looked_through(self, driver: Driver) -> None:
+        self.used_up(driver, 1)
+        driver.add(2, name=b"r")
+        configure(driver, max_attempts=1)
+        assert driver.leased(b"q", b"r") == 2
+        assert driver.inspect(1).state == 2
+
+    @pytest.mark.parametrize("wait_ms", [0, 1000])
+    def test_many_of_them_fail_in_steps_and_whoever_waits_gets_the_job_behind(
+        self, driver: Driver, wait_ms: int
+    ) -> None:
+        several = range(1, 3 * WEEDED_AT_ONCE)
+        self.used_up(driver, *several, attempts=1)
+        driver.add(100)
+        configure(driver, max_attempts=1)
+        call = driver.lease(wait_ms=wait_ms)
+        assert call.reply is None
+        assert [driver.inspect(number).state for number in several].count(2) == WEEDED_AT_ONCE
+        driver.wait(0)
+        assert number_of(call.reply) == 100
+        assert [driver.inspect(number).state for number in several].count(2) == len(several)
 
     def test_a_job_that_times_out_may_go_to_the_back(self, driver: Driver) -> None:
         configure(driver, to_back=True)

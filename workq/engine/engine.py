@@ -75,6 +75,8 @@ TICK_STEPS: Final = 1000
 # The same for recurring jobs, whose next time takes longer to find and whose payloads have to be written.
 RECUR_STEPS: Final = 50
 RECUR_BYTES: Final = MIB
+# Jobs that a lease finds without an attempt left: likewise, together with a job that it gets.
+WEEDED_AT_ONCE: Final = 8
 # Jobs that a `clear` deletes before it waits for `tick`: what they take in the log is within the bound of a command.
 CLEARED_AT_ONCE: Final = 16
 
@@ -303,6 +305,8 @@ class Engine:
         names = command.names
         if len(names) == 1:
             queue = self.state.queues.get(names[0]) or self.state.queue(names[0])
+            if queue.options is not None and not queue.leasers:
+                self._weed([queue], now_ms, WEEDED_AT_ONCE)
             job = None if queue.leasers else queue.next_job(now_ms)  # who comes now stands behind those who wait
             if job is not None:
                 if command.count == 1:
@@ -312,10 +316,11 @@ class Engine:
         else:
             queues = [self.state.queue(name) for name in dict.fromkeys(names)]
             free = [queue for queue in queues if not queue.leasers]
+            self._weed(free, now_ms, WEEDED_AT_ONCE)
             job = self._draw(free, now_ms)
             if job is not None:
                 return self._grant_several(job, free, command.count, command.fenced, now_ms)
-        if command.wait_ms == 0:
+        if command.wait_ms == 0 and not self._may_weed_more(queues, now_ms):
             return TIMED_OUT
         waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues, command.fenced, command.count)
         for queue in queues:
@@ -614,13 +619,17 @@ class Engine:
             self._answer_watchers(job, TIMED_OUT)
             self._remove(job)
         elif queue.is_last_attempt(job):
-            self._commit(job, Exhausted(job.job_id, now_ms))
-            self._count_failed(queue, now_ms)
-            self._announce(job)
+            self._exhaust(job, now_ms)
         else:
             self._commit(job, returned)
             if not isinstance(returned, Released):
                 queue.traffic.returned += 1
+
+    def _exhaust(self, job: Job, now_ms: int) -> None:
+        """Let `job` fail, because it has no attempt left."""
+        self._commit(job, Exhausted(job.job_id, now_ms))
+        self._count_failed(job.queue, now_ms)
+        self._announce(job)
 
     def _count_failed(self, queue: Queue, now_ms: int) -> None:
         if now_ms >= queue.traffic.slot_ends_ms:
@@ -697,6 +706,8 @@ class Engine:
     def _hand_out(self, queue: Queue, now_ms: int, most: int) -> int:
         """Give whoever waits longest what the options of `queue` allow now, `most` jobs at most; return how many."""
         before = queue.counts[LEASED]
+        if queue.leasers:
+            self._weed([queue], now_ms, 1)
         best = queue.next_job(now_ms) if queue.leasers else None
         if best is not None:
             waiter = next(iter(queue.leasers))
@@ -706,6 +717,17 @@ class Engine:
             waiter.on_reply(LeasedJobs([reply]) if count > 1 and isinstance(reply, LeasedJob) else reply)
         self._wake_later(queue, now_ms)
         return max(queue.counts[LEASED] - before, 1)
+
+    def _weed(self, queues: list[Queue], now_ms: int, most: int) -> None:
+        """Let jobs fail that would be leased next and have no attempt left: their queue allows fewer than it did."""
+        for queue in queues:
+            while most > 0 and (job := queue.used_up_job(now_ms)) is not None:
+                most -= 1
+                self._exhaust(job, now_ms)
+
+    def _may_weed_more(self, queues: list[Queue], now_ms: int) -> bool:
+        """Whether one of the queues may have a job behind those for which a lease has had no time."""
+        return any([not queue.leasers and queue.used_up_job(now_ms) is not None for queue in queues])
 
     def _wake_later(self, queue: Queue, now_ms: int) -> None:
         """Have `tick` offer the next job of `queue` when its options allow it, if somebody waits: now, or later."""
@@ -721,7 +743,7 @@ class Engine:
         """The job to lease next from one of `queues`."""
         if len(queues) == 1 and queues[0].options is None:
             return queues[0].first_ready()
-        ready = [queue for queue in queues if queue.next_lease_ms(now_ms) <= now_ms]
+        ready = [queue for queue in queues if queue.next_job(now_ms) is not None]
         if not ready:
             return None
         return (ready[0] if len(ready) == 1 else self._random.choice(ready)).first_ready()

@@ -202,7 +202,7 @@ class Failed(JobEvent):
 
 
 class Exhausted(JobEvent):
-    """The TTR of a job's last attempt ended at `at_ms`: it failed with an empty result."""
+    """A job had no attempt left at `at_ms`, as when the TTR of its last one ended: it failed with an empty result."""
 
     __match_args__ = ("job_id", "at_ms")
     __slots__ = ("at_ms",)

@@ -354,9 +354,22 @@ class Queue:
 
     def next_job(self, now_ms: int) -> Job | None:
         """The job that may be leased now; None if there is none, or if the options say no."""
-        if self.options is not None and self.next_lease_ms(now_ms) > now_ms:
+        if self.options is None:
+            return self.first_ready()
+        if self.next_lease_ms(now_ms) > now_ms:
             return None
-        return self.first_ready()
+        job = self.first_ready()
+        return None if job is None or self.is_last_attempt(job) else job
+
+    def used_up_job(self, now_ms: int) -> Job | None:
+        """The job that would be leased now, if it has no attempt left; that is so when the options allow fewer than
+        before.
+        """
+        options = self.options
+        if options is None or options.max_attempts == 0 or self.next_lease_ms(now_ms) > now_ms:
+            return None
+        job = self.first_ready()
+        return job if job is not None and self.is_last_attempt(job) else None
 
     def first_ready(self) -> Job | None:
         """The ready job that goes first: highest priority, then the order of `Level`."""
