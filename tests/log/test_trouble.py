@@ -18,11 +18,15 @@ import pytest
 from tests.log.disks import RecordingFiles
 from tests.log.logs import reopened
 from workq.broker import Broker, Clock
+from workq.commands import Clear, Delete
 from workq.commit import GroupCommit, SyncPolicy
 from workq.engine import Engine
+from workq.engine.engine import CLEARED_AT_ONCE
 from workq.engine.job import LEASED, READY, SCHEDULED
+from workq.gateway import Gateway, ServerUnavailable
 from workq.log.diskspeed import DiskSpeed
 from workq.log.filelog import open_files
+from workq.replies import OK, Cleared
 from workq.tcp import Connection, HangupWatch
 
 PATIENCE_S = 10.0
@@ -198,6 +202,36 @@ class TestSlowDisk:
         assert await other.ask(*add(job_id)) == "-CLIENT-ERROR Duplicate job"
         assert await other.ask("nonsense") != "+OK"
         site.files.may_sync.set()
+
+    @pytest.mark.parametrize("lost", [False, True])
+    async def test_a_clear_waits_for_all_of_its_slices_though_the_last_finds_nothing_left(
+        self, site: Site, lost: bool
+    ) -> None:
+        await site.start()
+        other = await site.connect()
+        jobs = [new_id() for _ in range(CLEARED_AT_ONCE + 1)]
+        other.send(*[line for job in jobs for line in add(job)])
+        assert [await other.line() for _ in jobs] == ["+OK"] * len(jobs)
+        site.stop_disk()
+        gateway = Gateway(site.broker)
+        clearing = asyncio.ensure_future(gateway.execute(Clear(b"mail")))
+        deleting = asyncio.ensure_future(gateway.execute(Delete(uuid.UUID(jobs[-1]).bytes)))  # in the same turn
+        await site.sync_begins()
+        for _ in range(3):  # turns
+            await other.inspect("server")
+        assert not clearing.done()
+        if lost:
+            site.files.broken = {"sync"}
+        site.files.may_sync.set()
+        if lost:
+            for call in (deleting, clearing):
+                with pytest.raises(ServerUnavailable, match="It may have been done or not"):
+                    await call
+        else:
+            assert await deleting == OK
+            assert await clearing == Cleared(b"mail", CLEARED_AT_ONCE)
+        await site.stop()
+        assert not reopened(site.directory).jobs
 
     async def test_replies_keep_their_order(self, site: Site) -> None:
         await site.start()

@@ -545,8 +545,13 @@ class Engine:
                 steps -= self._hand_out(woken_queue, now_ms, steps)
         while self._clears and steps > 0:
             clear = next(iter(self._clears))
+            before = clear.deleted
             steps -= self._clear_some(clear, now_ms, steps)
             if clear.next_job() is None:
+                if clear.deleted == before:
+                    # Others took what was left. The answer must wait for the log all the same, which may not have the
+                    # slices before: it waits for what comes after them.
+                    self.events.append(self.counters())
                 self._end_wait(clear)
                 clear.on_reply(Cleared(clear.queue.name, clear.deleted))
 
