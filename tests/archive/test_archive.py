@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from workq.archive import Archive, ArchivedJob, ArchiveError, Fate, Query, compile_pattern
-from workq.archive.archive import FILE_NAME
+from workq.archive.archive import _BATCH, FILE_NAME
 from workq.archive.metrics import ArchiveMetrics
 from workq.archive.store import SLICE_ROWS, Store
 from workq.broker import Broker, Clock
 from workq.commands import Add, Complete, Fail, InspectJob
 from workq.engine import Engine
-from workq.engine.job import Job
-from workq.gateway import Gateway
+from workq.engine.job import FAILED, Job
+from workq.gateway import Gateway, ServerUnavailable
 from workq.replies import NOT_FOUND, Jobs
 from workq.values import InvalidValue, JobSpec
 
@@ -152,6 +152,87 @@ class TestMoving:
         await house.put(archived(None))
         assert await house.numbers(queue="q") == [1, 3]
         assert await house.numbers(queue="other") == [1]
+
+    async def test_a_door_that_forgets_successes_need_not_be_asked(self, house: House) -> None:
+        def convert_failure(job: Job) -> ArchivedJob | Fate:
+            assert job.state == FAILED
+            return convert(job)
+
+        house.archive.register("shop", convert_failure, forgets_successes=True)
+        succeeded = await house.finish(1)
+        await asyncio.sleep(0)  # the turn ends
+        assert not await house.is_in_engine(succeeded)
+        assert (house.archive.moved, house.archive.waiting()) == (1, 0)
+        failed = os.urandom(16)
+        await house.gateway.execute(Add(failed, SPEC, b"2", b"keep"))
+        await house.gateway.execute(Fail(failed, b"{}"))
+        assert await house.numbers() == [2]
+        assert house.archive.moved == 2
+
+    async def test_one_that_cannot_be_forgotten_at_once_is_forgotten_later(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_: object) -> None:
+            raise ServerUnavailable("the disk is full")
+
+        house.archive.register("shop", lambda _: Fate.FORGET, forgets_successes=True)
+        with monkeypatch.context() as refusing:
+            refusing.setattr(house.gateway, "post", refuse)
+            job_id = await house.finish(1)
+            await asyncio.sleep(0)
+        assert await house.is_in_engine(job_id)
+        await house.archive.settle()
+        assert not await house.is_in_engine(job_id)
+
+
+class TestGathering:
+    """Jobs go to the file many at a time; who waits for them does not wait for that."""
+
+    @pytest.fixture(autouse=True)
+    def long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("workq.archive.archive._GATHER_S", 3_600.0)
+
+    @pytest.fixture
+    def batches(self, house: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """The size of each batch that is written."""
+        sizes: list[int] = []
+        put = house.archive._store.put
+
+        def count(jobs: list[ArchivedJob]) -> None:
+            sizes.append(len(jobs))
+            put(jobs)
+
+        monkeypatch.setattr(house.archive._store, "put", count)
+        return sizes
+
+    async def test_jobs_that_finish_one_after_the_other_are_one_batch(self, house: House, batches: list[int]) -> None:
+        for number in range(20):
+            await house.finish(number)
+            await asyncio.sleep(0.001)
+        assert batches == []
+        assert len(await house.numbers()) == 20
+        assert batches == [20]
+
+    async def test_one_that_is_full_goes_at_once(self, house: House, batches: list[int]) -> None:
+        for number in range(_BATCH):
+            await house.finish(number)
+            if number % 100 == 0:
+                await asyncio.sleep(0.001)
+        assert batches == []
+        await asyncio.sleep(0)  # the turn ends
+        while house.archive.waiting():
+            await asyncio.sleep(0.001)
+        assert sum(batches) == _BATCH
+
+    async def test_reading_and_stopping_do_not_wait(self, house: House) -> None:
+        for number in (1, 2):
+            await house.finish(number)
+            assert await house.archive.get("shop", "q", number) is not None
+        await house.finish(3)
+        async with asyncio.timeout(10):
+            await house.archive.stop()
+        assert house.archive.moved == 3
+        house.open()
 
 
 class TestReading:

@@ -27,6 +27,9 @@ Ts = TypeVarTuple("Ts")
 FILE_NAME: Final = "archive.sqlite"
 # Jobs of a transaction: the more, the less each costs, but readers wait for its end.
 _BATCH: Final = 500
+# How long finished jobs are gathered for a batch, if nobody asks for them: each batch is a sync of the disk, and a
+# thread that wants the interpreter's lock.
+_GATHER_S: Final = 0.1
 # Rows that are removed in one go.
 _REMOVED_AT_ONCE: Final = 500
 # When to try again after the file could not be written, and how often jobs are removed whose lifetime is over.
@@ -60,11 +63,14 @@ class Archive:
         self._gateway = gateway
         self._thread = ThreadPoolExecutor(1, "archive")
         self._converters: dict[bytes, Converter] = {}
+        self._forgetful: set[bytes] = set()  # the doors that have no use for jobs that succeeded
         self._lifetimes: dict[str, tuple[Literal["created", "finished"], int]] = {}
         self._waiting: deque[tuple[Job, Converter]] = deque()
         self._taken = 0  # how many jobs were ever put into `_waiting`
         self._left = 0  # how many of them are done with
         self._progress = asyncio.Event()
+        self._readers = 0  # who wait until finished jobs are moved
+        self._hurry = asyncio.Event()  # somebody waits, or a batch is full
         self._mover: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -73,12 +79,16 @@ class Archive:
 
     # -- doors say what they want to have kept --------------------------------------------------------------------
 
-    def register(self, door: str, converter: Converter) -> None:
+    def register(self, door: str, converter: Converter, *, forgets_successes: bool = False) -> None:
         """Have `converter` decide what becomes of the finished jobs of `door`.
 
         Those are the jobs with meta in the engine's queue `door`, and in those whose names begin with ``door.``.
+
+        forgets_successes  `converter` would forget every job that succeeded: that costs less if it is known before
         """
         self._converters[door.encode()] = converter
+        if forgets_successes:
+            self._forgetful.add(door.encode())
 
     def keep_for(self, door: str, lifetime_ms: int, by: Literal["created", "finished"] = "created") -> None:
         """Remove the jobs of `door` so long after they were created, or finished; 0 for never."""
@@ -93,11 +103,20 @@ class Archive:
         """These jobs have finished: what the broker calls."""
         if self._stopping.is_set():
             return
+        forgotten = 0
         for job in jobs:
-            converter = self._converters.get(job.spec.name.partition(b".")[0])
-            if converter is not None:
-                self._waiting.append((job, converter))
-                self._taken += 1
+            door = job.spec.name.partition(b".")[0]
+            converter = self._converters.get(door)
+            if converter is None:
+                continue
+            if job.state == COMPLETED and door in self._forgetful and forgotten < _BATCH and self._forget_at_once(job):
+                forgotten += 1
+                continue
+            self._waiting.append((job, converter))
+            self._taken += 1
+        self.moved += forgotten
+        if len(self._waiting) >= _BATCH:
+            self._hurry.set()
         if self._waiting and self._mover is None:
             self._mover = asyncio.get_running_loop().create_task(self._move())
 
@@ -166,6 +185,7 @@ class Archive:
         """Move what has finished, if that works at once, and close the file. What stays is moved at the next start."""
         await asyncio.sleep(0)  # to the end of the turn, as below
         self._stopping.set()
+        self._hurry.set()
         if self._mover is not None:
             await self._mover
         if self._sweeper is not None:
@@ -196,6 +216,7 @@ class Archive:
     async def _move(self) -> None:
         """Move what waits, batch by batch, until nothing does."""
         while self._waiting:
+            await self._gather()
             batch = [self._waiting[index] for index in range(min(len(self._waiting), _BATCH))]
             try:
                 gone = await self._run(self._write, batch)
@@ -214,6 +235,13 @@ class Archive:
             self._progress.set()
             self._progress.clear()
         self._mover = None
+
+    async def _gather(self) -> None:
+        """Wait for more to move, unless there is enough, or somebody waits for it."""
+        if len(self._waiting) < _BATCH and not self._readers and not self._stopping.is_set():
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), _GATHER_S)
 
     def _write(self, batch: list[tuple[Job, Converter]]) -> list[Job]:
         """In the thread: write the jobs of `batch`; return those that the engine can forget."""
@@ -241,6 +269,14 @@ class Archive:
             if job.state in (COMPLETED, FAILED):
                 self._gateway.post(Delete(job.job_id))
 
+    def _forget_at_once(self, job: Job) -> bool:
+        """Return whether that worked; else it is tried again as for others."""
+        try:
+            self._gateway.post(Delete(job.job_id))
+        except ServerUnavailable:
+            return False
+        return True
+
     def _report(self, trouble: str | None) -> None:
         """Log when the trouble begins, changes, or ends."""
         if trouble == self._trouble:
@@ -261,8 +297,13 @@ class Archive:
         """Wait until what has finished by now is moved, unless that does not work at the moment."""
         await asyncio.sleep(0)  # to the end of the turn, when the broker tells of those that have just finished
         goal = self._taken
-        while self._left < goal and self._trouble is None:
-            await self._progress.wait()
+        self._readers += 1
+        self._hurry.set()
+        try:
+            while self._left < goal and self._trouble is None:
+                await self._progress.wait()
+        finally:
+            self._readers -= 1
 
     async def _read(self, step: Callable[[*Ts], T], *arguments: *Ts) -> T:
         await self._caught_up()

@@ -86,7 +86,7 @@ class FireworqDoor:
         self._definitions = Definitions(gateway, dispatcher, settings)
         self._numbers = Numbers(gateway)
         self._user_agent = settings.dispatch_user_agent or f"Fireworq/{VERSION}"
-        archive.register(DOOR, self._archived)
+        archive.register(DOOR, self._archived, forgets_successes=True)
         for key in settings.without_effect:
             log.warning("[fireworq]: %s has no effect: it is said for the whole server, see workq-server --help", key)
 
