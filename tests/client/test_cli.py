@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 import workq
 from tests.client.fakes import FakeServer, say
 from workq.cli.main import workq as command
+from workq.cli.top import Sampler
 
 Run = Callable[..., Result]
 MISSING = "61a444a0-6128-41c0-8078-cc757d3bd2d8"
@@ -307,7 +308,7 @@ def test_ping_says_how_long_it_took(run: Run, url: str) -> None:
 
 def test_inspect_shows_tables(run: Run, queue: str) -> None:
     job_id = run("add", queue, "a\tb\x1b[31m" + "x" * 100).stdout.strip()
-    assert re.search(rf"^{queue} +1 +0 +0$", run("inspect", "queues").stdout, re.M)
+    assert re.search(rf"^{queue} +no +1( +0){{5}}$", run("inspect", "queues").stdout, re.M)
     assert re.search(r"^ready +1\s*$", run("inspect", "queue", queue).stdout, re.M)
     assert re.search(r"^active clients +\d+\s*$", run("inspect", "server").stdout, re.M)
     listing = run("inspect", "jobs", queue).stdout
@@ -319,13 +320,28 @@ def test_inspect_shows_tables(run: Run, queue: str) -> None:
 
 def test_top_shows_queues_and_rates(run: Run, queue: str) -> None:
     run("add", queue)
+    run("pause", queue)
     table = run("top", "--count", "1", "--interval", "0.1").stdout
-    assert re.search(rf"^{queue} +1 +0 +0 +0 +0 +0\s*$", table, re.M)
+    assert re.search(rf"^{queue} +yes +1 +[\d.]+( +0){{6}}\s*$", table, re.M)
     looks = [json.loads(line) for line in run("top", "--count", "2", "--interval", "0.1", "--json").stdout.splitlines()]
     assert len(looks) == 2
     (row,) = [row for row in looks[1] if row["name"] == queue]
-    numbers = {"ready": 1, "scheduled": 0, "leased": 0}
-    assert row == {"name": queue, **numbers, "ready_per_s": 0.0, "scheduled_per_s": 0.0, "leased_per_s": 0.0}
+    assert row.pop("oldest_s") > 0
+    numbers = {"ready": 1, "scheduled": 0, "leased": 0, "failed": 0, "leasers": 0}
+    rates = {"added_per_s": 0.0, "leased_per_s": 0.0, "finished_per_s": 0.0}
+    assert row == {"name": queue, "paused": True, **numbers, **rates}
+
+
+def test_top_shows_what_happened_since_the_look_before(client: workq.Client, queue: str) -> None:
+    sampler = Sampler(client)
+    client.add(queue)
+    sampler.look()
+    for _ in range(2):
+        client.add(queue)
+        client.fail(client.lease(queue, timeout=0).id)
+    (row,) = [row for row in sampler.look() if row.name == queue]
+    assert (row.ready, row.failed) == (1, 2)
+    assert row.added_per_s == row.leased_per_s == row.finished_per_s > 0
 
 
 def test_import_adds_a_job_per_line(run: Run, client: workq.Client, queue: str, tmp_path: Path) -> None:

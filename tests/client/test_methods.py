@@ -70,7 +70,8 @@ def test_a_scheduled_job_waits_for_its_time(connect: Connect, url: str, queue: s
     job_id = client.schedule(queue, b"later", at=at, priority=1)
     (info,) = client.inspect_scheduled_jobs(queue)
     assert (info.id, info.payload, info.scheduled) == (job_id, b"later", at)
-    assert client.inspect_queue(queue) == workq.QueueInfo(queue, ready=0, scheduled=1, leased=0)
+    info = client.inspect_queue(queue)
+    assert (info.name, info.ready, info.scheduled, info.leased) == (queue, 0, 1, 0)
     with pytest.raises(workq.Timeout):
         client.lease(queue, timeout=0)
 
@@ -117,8 +118,41 @@ def test_listings_are_paged(connect: Connect, url: str, queue: str) -> None:
     ids = [client.add(queue, str(number)) for number in range(5)]
     assert [info.id for info in client.inspect_jobs(queue)] == ids
     assert [info.id for info in client.inspect_jobs(queue, cursor=1, limit=2)] == ids[1:3]
-    assert workq.QueueInfo(queue, 5, 0, 0) in client.inspect_queues()
+    assert (queue, 5) in [(info.name, info.ready) for info in client.inspect_queues()]
     assert len(client.inspect_queues(limit=1)) == 1
+
+
+def test_a_queue_tells_all_its_figures(connect: Connect, url: str, queue: str) -> None:
+    client = connect(url)
+    options = {"max_len": 9, "max_leased": 8, "lease_rate": 2.5, "lease_burst": 7, "ttr": 0.25, "max_attempts": 6}
+    client.configure_queue(queue, **options, returned="back")
+    for _ in range(3):
+        client.add(queue)
+    client.complete(client.lease(queue).id)
+    client.fail(client.lease(queue).id)
+    client.delete(client.inspect_completed_jobs(queue)[0].id)
+    client.pause(queue)
+    info = client.inspect_queue(queue)
+    assert info.oldest_ready_age >= 0
+    assert info == workq.QueueInfo(
+        queue,
+        1,
+        0,
+        0,
+        failed=1,
+        oldest_ready_age=info.oldest_ready_age,
+        paused=True,
+        **options,
+        returned="back",
+        total_added=3,
+        total_leased=2,
+        total_completed=1,
+        total_failed=1,
+        total_deleted=1,
+        added_per_minute=3,
+        leased_per_minute=2,
+        finished_per_minute=2,
+    )
 
 
 def test_the_server_tells_its_figures(connect: Connect, url: str) -> None:
@@ -449,10 +483,11 @@ def test_ipv6_and_unix_sockets_work(connect: Connect, tmp_path: Path) -> None:
         assert connect(f"unix:{tmp_path / 'socket'}").inspect_job(job_id).payload == b"over IPv6"
 
 
-def test_a_closed_client_says_so(connect: Connect, url: str) -> None:
+@pytest.mark.parametrize("farewell", ["close", "quit"])
+def test_a_closed_client_says_so(connect: Connect, url: str, farewell: str) -> None:
     client = connect(url)
     client.inspect_server()
-    client.close()
-    client.close()
+    getattr(client, farewell)()
+    getattr(client, farewell)()
     with pytest.raises(workq.ClientError, match="the client is closed"):
         client.inspect_server()

@@ -358,7 +358,27 @@ class TestLists:
             cursor = page["next_cursor"]
         assert [name for name in seen if name in names] == names
         assert seen == sorted(seen)
-        assert http.get(f"/v1/queues/{names[0]}").json == {"name": names[0], "ready": 1, "scheduled": 0, "leased": 0}
+
+    def test_a_queue_with_all_its_figures(self, http: HttpClient, queue: str) -> None:
+        options = {"max_len": 9, "max_leased": 8, "lease_rate": 7, "lease_burst": 6, "ttr_ms": 5000, "max_attempts": 4}
+        assert http.put(f"/v1/queues/{queue}/options", options | {"returned": "back"}).status == 204
+        add(http, queue)
+        job_id = add(http, queue, priority=1)
+        assert http.post(f"/v1/queues/{queue}/lease").json["jobs"][0]["id"] == job_id
+        http.post(f"/v1/jobs/{job_id}/fail")
+        http.post(f"/v1/queues/{queue}/pause")
+        found = http.get(f"/v1/queues/{queue}").json
+        assert found.pop("oldest_ready_age_ms") >= 0
+        lengths = {"ready": 1, "scheduled": 0, "leased": 0, "failed": 1, "completed": 0, "waiting_leasers": 0}
+        nothing = dict.fromkeys(["completed", "returned", "expired", "deleted"], 0)
+        assert found == {
+            "name": queue,
+            **lengths,
+            "paused": True,
+            "options": options | {"returned": "back"},
+            "totals": nothing | {"added": 2, "leased": 1, "failed": 1},
+            "last_minute": {"added": 2, "leased": 1, "finished": 1},
+        }
 
     def test_jobs_of_a_queue_by_state(self, http: HttpClient, queue: str) -> None:
         later = add(http, queue, run_at="2999-01-01T00:00:00Z")

@@ -89,7 +89,8 @@ def queues(session: Session, cursor: int, limit: int) -> None:
     if session.json:
         print_json(found)
     else:
-        print_table(found, ("name", "ready", "scheduled", "leased"))
+        columns = ("name", "paused", "ready", "scheduled", "leased", "failed", "completed", "waiting_leasers")
+        print_table(found, columns)
 
 
 @inspect.command()

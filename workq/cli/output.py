@@ -89,6 +89,8 @@ def cell(value: Any, *, brief: bool = False) -> Text:
     """
     if value is None:
         return Text("-")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
     if isinstance(value, bytes):
         shown = "".join([c if c.isprintable() else "\N{MIDDLE DOT}" for c in value[:200].decode("utf-8", "replace")])
         preview = shown if len(shown) <= _PREVIEW else f"{shown[:_PREVIEW]}... ({len(value)} bytes)"

@@ -15,20 +15,32 @@ from workq.cli.output import console, print_json, table
 from workq.cli.session import Session, duration, shared_options
 
 _PAGE = 100
-COLUMNS = ("name", "ready", "scheduled", "leased", "ready_per_s", "scheduled_per_s", "leased_per_s")
+COLUMNS = (
+    *("name", "paused", "ready", "oldest_s", "scheduled", "leased", "failed", "leasers"),
+    *("added_per_s", "finished_per_s"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A queue now, and how fast its numbers change, in jobs per second."""
+    """A queue now, and what happened in it since the look before, in jobs per second.
+
+    oldest_s        how long its oldest ready job has waited
+    leasers         workers that wait for a job
+    finished_per_s  jobs that were completed or failed
+    """
 
     name: str
+    paused: bool
     ready: int
+    oldest_s: float
     scheduled: int
     leased: int
-    ready_per_s: float
-    scheduled_per_s: float
+    failed: int
+    leasers: int
+    added_per_s: float
     leased_per_s: float
+    finished_per_s: float
 
 
 class Sampler:
@@ -48,17 +60,29 @@ class Sampler:
                 break
         now = time.monotonic()
         elapsed_s = now - self._looked_at
-        rows = []
-        for queue in queues:
-            before = self._before.get(queue.name, queue)
-            ready_per_s = round((queue.ready - before.ready) / elapsed_s, 1)
-            scheduled_per_s = round((queue.scheduled - before.scheduled) / elapsed_s, 1)
-            leased_per_s = round((queue.leased - before.leased) / elapsed_s, 1)
-            rates = (ready_per_s, scheduled_per_s, leased_per_s)
-            rows.append(Row(queue.name, queue.ready, queue.scheduled, queue.leased, *rates))
+        rows = [_row(queue, self._before.get(queue.name, queue), elapsed_s) for queue in queues]
         self._before = {queue.name: queue for queue in queues}
         self._looked_at = now
         return sorted(rows, key=lambda row: (-row.ready, row.name))
+
+
+def _row(queue: workq.QueueInfo, before: workq.QueueInfo, elapsed_s: float) -> Row:
+    added = queue.total_added - before.total_added
+    leased = queue.total_leased - before.total_leased
+    finished = queue.total_completed + queue.total_failed - before.total_completed - before.total_failed
+    # Less than nothing is a server that was started anew.
+    rates = [round(max(count, 0) / elapsed_s, 1) for count in (added, leased, finished)]
+    return Row(
+        queue.name,
+        queue.paused,
+        queue.ready,
+        queue.oldest_ready_age,
+        queue.scheduled,
+        queue.leased,
+        queue.failed,
+        queue.waiting_leasers,
+        *rates,
+    )
 
 
 @click.command()
@@ -67,7 +91,10 @@ class Sampler:
 @shared_options
 @click.pass_obj
 def top(session: Session, interval: timedelta, count: int | None) -> None:
-    """Show the queues and how they change, live. With --json, a line per look.
+    """Show the queues and what happens in them, live. With --json, a line per look.
+
+    Of each queue: its jobs by state, how long the oldest ready one has waited in
+    seconds, workers that wait for a job, and jobs added and finished per second.
 
     \b
     Example:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from workq import replies as r
 from workq.protocol.text import format_id
@@ -153,22 +153,82 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """How many jobs of a queue are `ready` to be leased, wait for their time (`scheduled`), and are `leased`.
+    """A queue as `inspect_queue` and `inspect_queues` show it; an old server tells `ready`, `scheduled`, `leased` only.
+
+    ready, scheduled, leased, failed, completed   jobs by state
+    waiting_leasers   leases that wait for a job of this queue
+    oldest_ready_age  seconds that the oldest ready job has been there, or since its time; 0 without one
+    paused            whether leases wait until `resume`
+    max_len to returned   the options, as `configure_queue` takes them; 0 for no limit
+    total_added to total_deleted   how often that happened since the server was started
+    added_per_minute, leased_per_minute, finished_per_minute   the same in the last minute
 
     Raises nothing. Example::
 
-        print(client.inspect_queue("resize").ready)
+        queue = client.inspect_queue("resize")
+        print(queue.ready, queue.oldest_ready_age, queue.finished_per_minute)
     """
 
     name: str
     ready: int
     scheduled: int
     leased: int
+    failed: int = 0
+    completed: int = 0
+    waiting_leasers: int = 0
+    oldest_ready_age: float = 0.0
+    paused: bool = False
+    max_len: int = 0
+    max_leased: int = 0
+    lease_rate: float = 0.0
+    lease_burst: int = 0
+    ttr: float = 0.0
+    max_attempts: int = 0
+    returned: Literal["front", "back"] = "front"
+    total_added: int = 0
+    total_leased: int = 0
+    total_completed: int = 0
+    total_failed: int = 0
+    total_returned: int = 0
+    total_expired: int = 0
+    total_deleted: int = 0
+    added_per_minute: int = 0
+    leased_per_minute: int = 0
+    finished_per_minute: int = 0
 
     @classmethod
     def of(cls, info: r.QueueInfo) -> "QueueInfo":
         """The public form of what the server told."""
-        return cls(info.name.decode(), info.ready_len, info.scheduled_len, info.leased_len)
+        options = info.options
+        totals = info.totals
+        return cls(
+            name=info.name.decode(),
+            ready=info.ready_len,
+            scheduled=info.scheduled_len,
+            leased=info.leased_len,
+            failed=info.failed_len,
+            completed=info.completed_len,
+            waiting_leasers=info.leasers,
+            oldest_ready_age=info.oldest_ready_ms / 1000,
+            paused=options.paused,
+            max_len=options.max_len,
+            max_leased=options.max_leased,
+            lease_rate=options.lease_rate / 1000,
+            lease_burst=options.lease_burst,
+            ttr=options.ttr_ms / 1000,
+            max_attempts=options.max_attempts,
+            returned="back" if options.to_back else "front",
+            total_added=totals.added,
+            total_leased=totals.leased,
+            total_completed=totals.completed,
+            total_failed=totals.failed,
+            total_returned=totals.returned,
+            total_expired=totals.expired,
+            total_deleted=totals.deleted,
+            added_per_minute=totals.added_per_minute,
+            leased_per_minute=totals.leased_per_minute,
+            finished_per_minute=totals.finished_per_minute,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ def produce() -> None:
         client.release(job.id, delay=5, attempt=job.attempt)
         assert_type(client.inspect_server(), workq.ServerInfo)
         assert_type(client.inspect_queue("resize").ready, int)
+        assert_type(client.inspect_queue("resize").oldest_ready_age, float)
         assert_type(client.inspect_queues(limit=5), list[workq.QueueInfo])
         assert_type(client.inspect_jobs("resize", cursor=5), list[workq.JobInfo])
         assert_type(client.inspect_scheduled_jobs("resize"), list[workq.JobInfo])

@@ -146,7 +146,38 @@ def recurring_job(info: r.RecurringInfo) -> s.RecurringJob:
 
 def queue(info: r.QueueInfo) -> s.Queue:
     """Figures of a queue."""
-    return s.Queue(info.name.decode(), info.ready_len, info.scheduled_len, info.leased_len)
+    options = info.options
+    totals = info.totals
+    return s.Queue(
+        info.name.decode(),
+        info.ready_len,
+        info.scheduled_len,
+        info.leased_len,
+        info.failed_len,
+        info.completed_len,
+        info.leasers,
+        info.oldest_ready_ms,
+        options.paused,
+        s.OptionsOfQueue(
+            options.max_len,
+            options.max_leased,
+            options.lease_rate,
+            options.lease_burst,
+            options.ttr_ms,
+            options.max_attempts,
+            "back" if options.to_back else "front",
+        ),
+        s.Totals(
+            totals.added,
+            totals.leased,
+            totals.completed,
+            totals.failed,
+            totals.returned,
+            totals.expired,
+            totals.deleted,
+        ),
+        s.LastMinute(totals.added_per_minute, totals.leased_per_minute, totals.finished_per_minute),
+    )
 
 
 def next_cursor(cursor: int, limit: int, count: int) -> int | None:

@@ -445,13 +445,60 @@ class RecurringJobs(Struct):
     next_cursor: int | None
 
 
+class OptionsOfQueue(Struct):
+    """The options of a queue; 0 is no limit, or leaves it to each job. `lease_rate` is in jobs per 1000 s."""
+
+    max_len: int
+    max_leased: int
+    lease_rate: int
+    lease_burst: int
+    ttr_ms: int
+    max_attempts: int
+    returned: Literal["front", "back"]
+
+
+class Totals(Struct):
+    """How often that happened to jobs of a queue since the server was started.
+
+    `returned` are leases that ended with their TTR, with attempts left; `expired` jobs whose TTL ended.
+    """
+
+    added: int
+    leased: int
+    completed: int
+    failed: int
+    returned: int
+    expired: int
+    deleted: int
+
+
+class LastMinute(Struct):
+    """How often that happened to jobs of a queue in the last 55 to 60 s; `finished` ones were completed or failed."""
+
+    added: int
+    leased: int
+    finished: int
+
+
 class Queue(Struct):
-    """Figures of a queue: its jobs by state."""
+    """Figures of a queue: its jobs by state, leases that wait for one, its options, and what happened in it.
+
+    `oldest_ready_age_ms` is that of the job that has been ready longest: since it was added or, if it was scheduled,
+    since its time; 0 without one.
+    """
 
     name: str
     ready: int
     scheduled: int
     leased: int
+    failed: int
+    completed: int
+    waiting_leasers: int
+    oldest_ready_age_ms: int
+    paused: bool
+    options: OptionsOfQueue
+    totals: Totals
+    last_minute: LastMinute
 
 
 class Queues(Struct):
