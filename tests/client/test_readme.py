@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import workq
+
 README = Path(__file__).parent.parent.parent / "README.md"
 PATIENCE_S = 60
 
@@ -49,3 +51,15 @@ def test_the_producer_gets_its_result_from_the_worker(url: str, tmp_path: Path) 
         worker.terminate()
         _, said = worker.communicate(timeout=PATIENCE_S)
     assert worker.returncode == 0, said
+
+
+def test_the_care_of_queues_is_as_it_says(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with workq.Client(url) as client:
+        job_id = client.add("greet")
+        client.fail(job_id)
+        exec(python_block("Care of queues"), {"client": client})
+        assert re.fullmatch(r"\d+ deleted\n0\.0 s\n", capsys.readouterr().out)
+        assert client.inspect_job(job_id).state is workq.JobState.NEW
+        (recurring,) = client.inspect_recurring()
+        client.delete(recurring.id)
+        assert client.inspect_queue("mail").paused

@@ -18,6 +18,7 @@ from tests.client import tasks
 from tests.client.conftest import url_of
 from tests.client.fakes import FakeServer, say
 from tests.server import ServerProcess
+from workq.client.worker import DEFAULT_TIME_LIMIT_S
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ async def test_a_job_that_takes_longer_than_its_ttr_is_kept(
 ) -> None:
     worker = workq.Worker(url)
     function = tasks.await_a_second if kind == "async" else tasks.take_a_second
-    worker.job(queue, processes=kind == "process", time_limit=60)(function)
+    worker.job(queue, processes=kind == "process")(function)
     async with working(worker):
         job_id = await client.add(queue, ttr=0.4)
         assert (await client.result(job_id, timeout=20)).result == b"attempt 1"
@@ -246,6 +247,48 @@ async def test_a_job_that_is_kept_has_its_time_limit_all_the_same(
         job_id = await client.add(queue, ttr=0.2)
         assert (await client.result(job_id, timeout=20)).result == b"attempt 2"
     assert f"{queue} {job_id} overdue: not done in 0.5 s, not acknowledged" in caplog.text
+
+
+@pytest.mark.parametrize(("ttr", "limit"), [(0.2, 0.5), (0.8, 0.8)])
+async def test_a_function_that_hangs_does_not_hold_its_job_for_ever(
+    url: str,
+    client: workq.AsyncClient,
+    queue: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    ttr: float,
+    limit: float,
+) -> None:
+    """Its limit is what the worker allows when it does not say itself or, if that is longer, the TTR."""
+    assert DEFAULT_TIME_LIMIT_S == 3600
+    monkeypatch.setattr("workq.client.worker.DEFAULT_TIME_LIMIT_S", 0.5)
+    worker = workq.Worker(url)
+
+    @worker.job(queue)
+    async def hang_once(_: bytes) -> str:
+        job = workq.current_job()
+        if job.attempt == 1:
+            await asyncio.Event().wait()
+        return f"attempt {job.attempt}"
+
+    async with working(worker):
+        job_id = await client.add(queue, ttr=ttr)
+        assert (await client.result(job_id, timeout=20)).result == b"attempt 2"
+    assert re.search(rf"{queue} {job_id} overdue: not done in (its TTR of )?{limit} s, not acknowledged", caplog.text)
+
+
+async def test_a_time_limit_below_the_ttr_counts_without_heartbeats_too(
+    url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = workq.Worker(url)
+
+    @worker.job(queue, time_limit=0.1, heartbeat=False)
+    async def hang(_: bytes) -> None:
+        await asyncio.Event().wait()
+
+    async with working(worker):
+        job_id = await client.add(queue, ttr=60)
+        await logged(caplog, f"{queue} {job_id} overdue: not done in 0.1 s, not acknowledged")
 
 
 async def test_a_job_that_is_lost_is_ended(
@@ -419,7 +462,7 @@ async def test_an_async_function_is_cancelled_at_its_ttr_and_not_acknowledged(
     worker = workq.Worker(url)
     cancelled = []
 
-    @worker.job(queue)
+    @worker.job(queue, heartbeat=False)
     async def slow_once(_: bytes) -> bytes:
         if not cancelled:
             try:
@@ -443,7 +486,7 @@ async def test_a_thread_overdue_is_reported_and_its_result_thrown_away(
     go = threading.Event()
     calls = []
 
-    @worker.job(queue)
+    @worker.job(queue, heartbeat=False)
     def slow_once(_: bytes) -> bytes:
         calls.append(workq.current_job().id)
         if len(calls) == 1:
@@ -467,7 +510,7 @@ async def test_a_job_overdue_in_one_slot_may_be_done_in_another(
 ) -> None:
     worker = workq.Worker(url)
     meet = threading.Barrier(2)
-    worker.job(queue, concurrency=2)(lambda _: str(meet.wait(20)))
+    worker.job(queue, concurrency=2, heartbeat=False)(lambda _: str(meet.wait(20)))
     async with working(worker):
         job_id = await client.add(queue, ttr=0.2)
         assert (await client.result(job_id, timeout=20)).success
@@ -479,7 +522,7 @@ async def test_a_process_overdue_is_killed_and_the_slot_free_again(
     url: str, client: workq.AsyncClient, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = workq.Worker(url)
-    worker.job(queue, processes=True)(tasks.sleep_for_ever)
+    worker.job(queue, processes=True, heartbeat=False)(tasks.sleep_for_ever)
     async with working(worker):
         ids = [await client.add(queue, ttr=0.3, max_attempts=1) for _ in range(2)]
         for job_id in ids:

@@ -37,7 +37,9 @@ _LONGEST_REASON: Final = 4096
 
 
 def current_job() -> Job:
-    """The `Job` that the calling function of a `Worker` works on: its id, its queue, the `deadline` of its lease.
+    """The `Job` that the calling function of a `Worker` works on: its id, its queue, the `deadline` for it.
+
+    The worker keeps the lease until then (`Worker.job`), so it may lie beyond the job's `ttr`.
 
     Raises `LookupError` outside of a job. Example::
 
@@ -55,7 +57,7 @@ def report_progress(progress: str | bytes) -> None:
     """Tell how far the calling function of a `Worker` is: text or bytes of at most 4096. `inspect_job` shows the last.
 
     It does not wait: what is told faster than the server can be told is skipped, and so is all of it with a server that
-    does not know progress. With a `time_limit` it keeps the job, too.
+    does not know progress. Where the worker keeps jobs (`heartbeat`) it does that, too.
 
     Raises `LookupError` outside of a job and `ClientError` for a progress that is too long. Example::
 
@@ -127,6 +129,7 @@ class Function:
     concurrency: int
     processes: bool
     time_limit_s: float | None = None
+    heartbeat: bool = True
 
     @property
     def is_async(self) -> bool:

@@ -43,8 +43,13 @@ ACKNOWLEDGE_FOR_S: Final = 30.0
 MAX_TIME_LIMIT_S: Final = 365 * 86_400
 # Cancelled functions get this long to clean up when the worker leaves.
 CANCEL_S: Final = 1.0
-# A job is touched so many times in a TTR: two of them may be lost.
+# A function that does not say otherwise may take so long: enough for honest work, and a hung one does not hold its job
+# for ever.
+DEFAULT_TIME_LIMIT_S: Final = 3_600.0
+# A job is touched so many times in a TTR: two of them may be lost. But not more often than this: a TTR that is shorter
+# than the way to the server is nothing to be kept.
 TOUCHES_PER_TTR: Final = 3
+LEAST_TOUCH_S: Final = 0.05
 # No job has more fails than this left.
 _MAX_FAILS: Final = 255
 
@@ -92,14 +97,17 @@ class Worker:
         codec: CodecChoice | None = None,
         processes: bool = False,
         time_limit: Seconds | None = None,
+        heartbeat: bool = True,
     ) -> Callable[[F], F]:
         """Decorate the function for the jobs of the queue `name`. It is called with the payload.
 
         concurrency  jobs of this queue at the same time
         codec        another than the worker's
         processes    run a plain function in processes instead of threads; it must be at the top of a module
-        time_limit   seconds that the function has for a job: the worker keeps its lease for so long, so the TTR can be
-                     short, and the job of a worker that died is soon with another. Without it the TTR is the limit
+        time_limit   seconds that the function has for a job; without it an hour or, if that is longer, the job's TTR
+        heartbeat    whether the worker keeps the lease meanwhile, by touching the job a few times in its TTR. So the
+                     TTR can be short, and the job of a worker that died is soon with another. Without it the function
+                     has no more than the TTR
 
         What the function returns is the job's result (None: an empty one); an exception fails the job with its words;
         `Retry` and `Reject` say what is to happen instead. When the time is over, or the lease is lost, an `async`
@@ -122,7 +130,7 @@ class Worker:
             raise ClientError(f"Invalid Name: {name} has a function already")
 
         def register(call: F) -> F:
-            function = Function(name, call, chosen, concurrency, processes, limit_s)
+            function = Function(name, call, chosen, concurrency, processes, limit_s, heartbeat)
             if processes and function.is_async:
                 raise ClientError(f"the function for {name} is async, and processes run plain functions only")
             self._functions[name] = function
@@ -256,24 +264,30 @@ class _Crew:
     async def _work(self, runner: Runner, leased: r.LeasedJob) -> None:
         ttr = timedelta(milliseconds=leased.ttr_ms)
         limit_s = self._limit_s(leased)
+        keeps = limit_s > ttr.total_seconds()
         deadline = datetime.now(UTC) + timedelta(seconds=limit_s)
         name = self._function.name
         attempt = leased.attempt or None
         job = Job(id_text(leased.job_id), name, leased.payload, ttr.total_seconds(), deadline, attempt)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        reports = _Reports(self._client, job, touches=limit_s > job.ttr)
+        reports = _Reports(self._client, job, touches=keeps)
         running = runner.start(job, reports.take)
         self._running[running] = job.id
-        keeping = asyncio.create_task(self._keep(job)) if limit_s > job.ttr else None
+        keeping: asyncio.Task[WorkqError] | None = None
         try:
-            awaited: list[asyncio.Future[Any]] = [running, *([keeping] if keeping else [])]
-            await asyncio.wait(awaited, timeout=limit_s, return_when="FIRST_COMPLETED")
+            pause_s = max(job.ttr / TOUCHES_PER_TTR, LEAST_TOUCH_S)
+            await asyncio.wait([running], timeout=min(pause_s, limit_s) if keeps else limit_s)
+            left_s = limit_s - (loop.time() - started)
+            if keeps and not running.done() and left_s > 0:  # most are done by now, and need no task for it
+                keeping = asyncio.create_task(self._keep(job, pause_s))
+                awaited: list[asyncio.Future[Any]] = [running, keeping]
+                await asyncio.wait(awaited, timeout=left_s, return_when="FIRST_COMPLETED")
             if not running.done():
                 if keeping is not None and keeping.done():
                     log.warning("%s %s lost: %s; not acknowledged", name, job.id, keeping.result())
                 else:
-                    limit = "its TTR of " if keeping is None else ""
+                    limit = "its TTR of " if limit_s == job.ttr else ""
                     log.warning("%s %s overdue: not done in %s%g s, not acknowledged", name, job.id, limit, limit_s)
                 if keeping is not None:
                     keeping.cancel()
@@ -293,21 +307,20 @@ class _Crew:
     def _limit_s(self, leased: r.LeasedJob) -> float:
         """How long the function may take. Without fencing no lease can be kept for longer than the TTR."""
         ttr_s = leased.ttr_ms / 1000
-        limit_s = self._function.time_limit_s
-        if limit_s is None:
-            return ttr_s
-        return limit_s if leased.attempt else min(limit_s, ttr_s)
+        function = self._function
+        limit_s = max(DEFAULT_TIME_LIMIT_S, ttr_s) if function.time_limit_s is None else function.time_limit_s
+        return limit_s if leased.attempt and function.heartbeat else min(limit_s, ttr_s)
 
-    async def _keep(self, job: Job) -> WorkqError:
+    async def _keep(self, job: Job, pause_s: float) -> WorkqError:
         """Touch a job again and again; return why it is not ours any more."""
         while True:
-            await asyncio.sleep(job.ttr / TOUCHES_PER_TTR)
             try:
                 await self._client.touch(job.id, attempt=job.attempt)
             except (NotFound, ClientError) as error:
                 return error
             except WorkqError as error:  # the server may be back before the TTR ends, or give the job back to us
                 log.debug("%s %s cannot be kept now: %s", job.name, job.id, error)
+            await asyncio.sleep(pause_s)
 
     async def _acknowledge(self, job: Job, outcome: Outcome) -> WorkqError | None:
         """Tell the server. What prevents that is no reason to stop: without the word the job comes back."""
