@@ -33,7 +33,8 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(
     epilog="Other benchmarks: `bin/bench clients` for the client library, `bin/bench log` for the log by itself, "
-    "`bin/bench soak` for pauses, `bin/bench fleet` for bulk leases and touches, `bin/bench http` for the HTTP doors."
+    "`bin/bench soak` for pauses, `bin/bench fleet` for bulk leases, touches and those who wait, `bin/bench http` for "
+    "the HTTP doors."
 )
 @click.option("--only", multiple=True, metavar="SCENARIO", help="Measure only this scenario; repeatable. See --list.")
 @click.option("--server", multiple=True, metavar="SERVER", help="Measure only this server; repeatable.")
