@@ -1,7 +1,7 @@
 """Group commit: the events of a loop turn go to the log together, and replies leave when their events are there.
 
-A batch is written in the event loop, which only hands it to the system, and synced in a thread, or in the loop itself
-while the disk is fast (`DiskSpeed`). Under `always` its clients are released when it is synced, and the next batch
+A batch is written in the event loop, which only hands it to the system, and synced by the kernel or, where that takes
+more than syncing a file, in a thread. Under `always` its clients are released when it is synced, and the next batch
 collects meanwhile. Under `interval` and `os` they are released at once, and what was written is synced once an
 interval, or when a segment is full.
 
@@ -25,7 +25,6 @@ from workq.engine.engine import TICK_STEPS
 from workq.engine.events import restated
 from workq.figures import LogFigures
 from workq.log.compaction import Compaction
-from workq.log.diskspeed import DiskSpeed
 from workq.log.errors import Damage
 from workq.log.interface import Log
 from workq.log.records import COMMAND_BYTES, STEP_BYTES, encode, trimmed
@@ -44,8 +43,6 @@ _GATHER_PART: Final = 0.5
 _LONGEST_GATHER_SECONDS: Final = 0.002
 # Waits that are shorter are not worth a timer, nor would most event loops get them right.
 _SHORTEST_TIMER_SECONDS: Final = 0.0005
-# The largest batch that is synced in the loop: a disk that is fast has a speed all the same.
-_MOST_IN_LOOP: Final = 262_144
 # Jobs written afresh in one go.
 _SLICE: Final = 500
 # Compaction reads this many times the bytes that a turn appended, within bounds; and without traffic this often.
@@ -69,11 +66,12 @@ class Holder(Protocol):
 
 
 class _Batch:
-    __slots__ = ("records", "size", "holders", "trim")
+    __slots__ = ("records", "size", "busy_s", "holders", "trim")
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
         self.size = 0
+        self.busy_s = 0.0  # what the loop did for it
         self.holders: dict[Holder, None] = {}
         self.trim = 0  # the segment that can go when this batch is durable
 
@@ -142,7 +140,6 @@ class GroupCommit:
         policy: SyncPolicy,
         interval_s: float,
         loop: asyncio.AbstractEventLoop,
-        speed: DiskSpeed | None = None,
     ) -> None:
         self._engine = engine
         self._log = log
@@ -152,11 +149,14 @@ class GroupCommit:
         self.on_writable: Callable[[], None] = _nothing
         self._compaction = Compaction(log, engine)
         self._disk = _DiskThread(loop)
+        self._sync_fd = log.sync_fd
+        if self._sync_fd >= 0:
+            loop.add_reader(self._sync_fd, self._on_kernel_synced)
         self._collecting = _Batch()
-        self._flying: _Batch | None = None  # being written and synced in the thread
+        self._flying: _Batch | None = None  # written, and being synced
         self._launched_s = 0.0  # when it was launched
-        self._speed = speed or DiskSpeed()
         self._recent: dict[Holder, None] = {}  # the holders of the last batch
+        self._is_busy = False  # more than the disk: see `_weigh`
         self._expected = 0  # holders worth waiting for before the next batch is launched
         self._gather_s = 0.0  # how long to wait for one more of them
         self._gathered = 0  # how many had come when last looked
@@ -207,10 +207,14 @@ class GroupCommit:
 
     # -- after the commands of a turn ----------------------------------------------------------------------------
 
-    def end_turn(self) -> None:
-        """Take the events since the last call. May be called at any time between commands."""
+    def end_turn(self, busy_s: float = 0.0) -> None:
+        """Take the events since the last call. May be called at any time between commands.
+
+        busy_s  how long the event loop was busy with them
+        """
         if self.is_broken:
             return
+        self._collecting.busy_s += busy_s
         self._take_events()
         if self._flying is None and len(self._collecting.holders) >= self._expected:
             self._launch()
@@ -238,6 +242,8 @@ class GroupCommit:
         for timer in self._timers.values():
             timer.cancel()
         self._compaction.stop()
+        if self._sync_fd >= 0:
+            self._loop.remove_reader(self._sync_fd)
         try:
             await self._disk.run(self._log.abandon if self.is_broken else self._log.close)
         except OSError as error:
@@ -278,11 +284,8 @@ class GroupCommit:
         if self._policy == "always":
             self._flying = batch
             self._launched_s = time.monotonic()
-            is_small = batch.size <= _MOST_IN_LOOP and not batch.trim and not self._log.needs_sync
-            if is_small and self._speed.is_fast(self._launched_s):
-                self._sync_here()
-            else:
-                self._disk.submit(partial(self._sync_there, batch.trim), self._on_landed)
+            if batch.trim or not self._log.start_sync():
+                self._disk.submit(partial(self._sync_and_trim, True, batch.trim), self._on_landed)
             return
         for holder in batch.holders:
             holder.release(None)
@@ -292,24 +295,16 @@ class GroupCommit:
         elif self._policy == "interval":
             self._after("sync", self._interval_s, self._sync)
 
-    def _sync_here(self) -> None:
-        """Sync in the event loop. The thread has nothing to do meanwhile."""
+    def _on_kernel_synced(self) -> None:
+        """What `start_sync` began is over."""
         error: Exception | None = None
         try:
-            self._log.sync()
+            self._log.finish_sync()
+        except BlockingIOError:
+            return
         except Exception as raised:
             error = raised
-        now_s = time.monotonic()
-        self._speed.took_in_loop(now_s - self._launched_s, now_s)
         self._on_landed(error)
-
-    def _sync_there(self, trim: int) -> None:
-        """Sync in the thread."""
-        began_s = time.monotonic()
-        self._log.sync()
-        self._speed.took_in_thread(time.monotonic() - began_s)
-        if trim:
-            self._log.trim(trim)
 
     def _on_landed(self, error: Exception | None) -> None:
         batch, self._flying = self._flying, None
@@ -320,22 +315,36 @@ class GroupCommit:
             return
         if batch.trim:
             self._compaction.trimmed()
-        self.figures.syncs.observe(time.monotonic() - self._launched_s)
-        self._gather(batch)
+        now_s = time.monotonic()
+        took_s = now_s - self._launched_s
+        self.figures.syncs.observe(took_s)
+        self._weigh(batch, took_s)
+        if not self._is_busy:
+            self._gather(now_s)
         for holder in batch.holders:
             holder.release(None)
+        if self._is_busy:
+            self._expected = 0
+            self.end_turn()
 
     # -- gathering -----------------------------------------------------------------------------------------------
 
-    def _gather(self, batch: _Batch) -> None:
-        """`batch` has landed: let the next one wait for those who are answered now.
+    def _weigh(self, batch: _Batch, took_s: float) -> None:
+        """`batch` has landed: is the loop busier than the disk?
+
+        If so it should go on while the disk works, so there is nobody to wait for. Else it would soon have nothing to
+        do, since all its clients wait for the disk.
+        """
+        self._expected = len({**self._recent, **batch.holders, **self._collecting.holders})
+        self._recent = batch.holders
+        self._is_busy = batch.busy_s * self._expected > took_s * len(batch.holders)
+
+    def _gather(self, now_s: float) -> None:
+        """A batch has landed: let the next one wait for those who are answered now.
 
         They will soon be back with their next commands. To wait for them costs a part of a sync; a batch without them
         makes them wait for a whole one.
         """
-        self._expected = len({**self._recent, **batch.holders, **self._collecting.holders})
-        self._recent = batch.holders
-        now_s = time.monotonic()
         self._gather_s = min((now_s - self._launched_s) * _GATHER_PART, _LONGEST_GATHER_SECONDS)
         if self._gather_s < _SHORTEST_TIMER_SECONDS:
             self._gathered = 0

@@ -7,6 +7,7 @@ from random import Random
 from typing import NamedTuple
 
 from workq.log.files import Files
+from workq.log.kernelsync import KernelSync
 
 SECTOR = 512
 
@@ -63,6 +64,9 @@ class QuickFiles(Files):
     """Real files, for tests in which no power is cut."""
 
     def sync(self, fd: int) -> None:
+        pass
+
+    def kernel_sync(self) -> None:
         pass
 
     def sync_directory(self) -> None:
@@ -127,6 +131,9 @@ class RecordingFiles(Files):
             self.operations.append(SyncFailed(self._open[fd]))
         self._may_fail("sync")
         self.operations.append(Sync(self._open[fd]))
+
+    def kernel_sync(self) -> KernelSync | None:
+        return None
 
     def sync_directory(self) -> None:
         self._may_fail("sync_directory")

@@ -5,6 +5,7 @@ The whole server side runs in the test's own event loop, on files whose operatio
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -24,40 +25,66 @@ from workq.engine import Engine
 from workq.engine.engine import CLEARED_AT_ONCE
 from workq.engine.job import LEASED, READY, SCHEDULED
 from workq.gateway import Gateway, ServerUnavailable
-from workq.log.diskspeed import DiskSpeed
 from workq.log.filelog import open_files
+from workq.log.kernelsync import KernelSync
 from workq.replies import OK, Cleared
 from workq.tcp import Connection, HangupWatch
 
 PATIENCE_S = 10.0
 
 
-class FastDisk(DiskSpeed):
-    """Says that the event loop may wait for the disk; remembers how long it did."""
+class Kernel(KernelSync):
+    """Syncs in no thread, but on the files of the test, and when the test lets it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits: list[float] = []
+    def __init__(self, files: RecordingFiles) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK)
+        self.may_sync = True
+        self.started: list[int] = []  # files whose sync is not over
+        self.syncs = 0
+        self._files = files
+        self._error: OSError | None = None
 
-    def is_fast(self, now_s: float) -> bool:
-        return True
+    def start(self, fd: int) -> None:
+        self.started.append(fd)
+        if self.may_sync:
+            self.sync()
 
-    def took_in_loop(self, seconds: float, now_s: float) -> None:
-        self.waits.append(seconds)
+    def sync(self) -> None:
+        """What was started is over."""
+        self.syncs += 1
+        self._error = None
+        try:
+            self._files.sync(self.started.pop())
+        except OSError as error:
+            self._error = error
+        os.eventfd_write(self.fd, 1)
+
+    def finish(self) -> None:
+        os.eventfd_read(self.fd)
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        os.close(self.fd)
 
 
 class SlowFiles(RecordingFiles):
     """Files whose sync can be made to take as long as the test likes.
 
     sync_threads  which threads have synced
+    kernel        syncs what needs no thread, if there is one
     """
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        self.kernel: Kernel | None = None
         self.sync_threads: set[threading.Thread] = set()
         self.syncing = threading.Event()
         self.may_sync = threading.Event()
         self.may_sync.set()
+
+    def kernel_sync(self) -> KernelSync | None:
+        return self.kernel
 
     def sync(self, fd: int) -> None:
         self.sync_threads.add(threading.current_thread())
@@ -114,12 +141,10 @@ class Site:
         self._clients: list[Client] = []
         self._is_running = False
 
-    async def start(
-        self, policy: SyncPolicy = "always", segment_size: int = 65_536, speed: DiskSpeed | None = None
-    ) -> None:
+    async def start(self, policy: SyncPolicy = "always", segment_size: int = 65_536) -> None:
         loop = asyncio.get_running_loop()
         log = open_files(self.files, segment_size, self.engine.state, lambda done, total: None)
-        self.commit = GroupCommit(self.engine, log, policy, 0.01, loop, speed)
+        self.commit = GroupCommit(self.engine, log, policy, 0.01, loop)
         self.broker = Broker(self.engine, Clock(), loop, self.commit)
         self.hangups = HangupWatch(loop)
         self.server = await loop.create_server(lambda: Connection(self.broker, self.hangups), "127.0.0.1", 0)
@@ -321,51 +346,83 @@ class TestSlowDisk:
             assert await one.ask(*add(new_id())) == "+OK"
 
 
-class TestFastDisk:
-    async def test_it_is_synced_by_the_event_loop(self, site: Site) -> None:
-        speed = FastDisk()
-        await site.start(speed=speed)
+class TestKernelSync:
+    @pytest.fixture
+    def kernel(self, site: Site) -> Kernel:
+        site.files.kernel = Kernel(site.files)
+        return site.files.kernel
+
+    async def test_no_thread_is_woken(self, site: Site, kernel: Kernel) -> None:
+        await site.start()
         clients = [await site.connect() for _ in range(3)]
+        assert await clients[0].ask(*add(new_id())) == "+OK"  # the directory was new
         site.files.sync_threads.clear()
         for _ in range(5):
             for client in clients:
                 client.send(*add(new_id()))
             assert [await client.line() for client in clients] == ["+OK"] * 3
         assert site.files.sync_threads == {threading.current_thread()}
-        assert len(speed.waits) >= 5
+        assert kernel.syncs >= 5
 
-    async def test_a_reply_leaves_only_after_the_sync(self, site: Site) -> None:
-        await site.start(speed=FastDisk())
-        client = await site.connect()
-        for _ in range(5):
-            site.files.operations.clear()
-            assert await client.ask(*add(new_id())) == "+OK"
-            done = [type(each).__name__ for each in site.files.operations]
-            assert [name for name in done if name != "Resize"] == ["Write", "Sync"]
+    async def test_a_reply_leaves_only_after_the_sync(self, site: Site, kernel: Kernel) -> None:
+        await site.start()
+        one, other = await site.connect(), await site.connect()
+        assert await one.ask(*add(new_id())) == "+OK"
+        kernel.may_sync = False
+        one.send(*add(new_id()))
+        await site.until(lambda: bool(kernel.started))
+        await one.hears_nothing(other)
+        kernel.sync()
+        assert await one.line() == "+OK"
 
-    @pytest.mark.parametrize("larger", ["payload", "segment", "compaction"])
-    async def test_what_takes_longer_is_left_to_the_thread(self, site: Site, larger: str) -> None:
-        await site.start(speed=FastDisk(), segment_size=20_000 if larger != "payload" else 64 * 2**20)
+    async def test_what_comes_meanwhile_is_the_next_batch(self, site: Site, kernel: Kernel) -> None:
+        await site.start()
+        clients = [await site.connect() for _ in range(3)]
+        assert await clients[0].ask(*add(new_id())) == "+OK"
+        kernel.may_sync = False
+        clients[0].send(*add(new_id()))
+        await site.until(lambda: bool(kernel.started))
+        for client in clients[1:]:
+            client.send(*add(new_id()))
+        await clients[1].hears_nothing(await site.connect())
+        before = kernel.syncs
+        kernel.may_sync = True
+        kernel.sync()
+        assert [await client.line() for client in clients] == ["+OK"] * 3
+        assert kernel.syncs == before + 2
+
+    @pytest.mark.parametrize("larger", ["segment", "compaction"])
+    async def test_what_is_more_than_a_file_is_left_to_the_thread(
+        self, site: Site, kernel: Kernel, larger: str
+    ) -> None:
+        await site.start(segment_size=20_000)
         client = await site.connect()
         assert await client.ask(*add(new_id())) == "+OK"
         site.files.sync_threads.clear()
-        if larger == "payload":
-            assert await client.ask(f"add {new_id()} mail 1000 60000 300000", "x" * 300_000) == "+OK"
-        else:
-            while site.commit._log.oldest < (1 if larger == "segment" else 2):
-                job_id = new_id()
-                assert await client.ask(*add(job_id)) == "+OK"
-                assert await client.ask(f"delete {job_id}") == "+OK"
+        while site.commit._log.oldest < (1 if larger == "segment" else 2):
+            job_id = new_id()
+            assert await client.ask(*add(job_id)) == "+OK"
+            assert await client.ask(f"delete {job_id}") == "+OK"
         await site.until(lambda: "workq-log" in [each.name for each in site.files.sync_threads])
 
-    async def test_the_server_finds_out_by_itself(self, site: Site) -> None:
-        speed = DiskSpeed()
-        await site.start(speed=speed)
-        client = await site.connect()
-        async with asyncio.timeout(PATIENCE_S):
-            while threading.current_thread() not in site.files.sync_threads or not speed.is_fast(0):
-                site.files.sync_threads.clear()
-                assert await client.ask(*add(new_id())) == "+OK"
+    async def test_a_loop_that_is_busier_than_the_disk_waits_for_nobody(self, site: Site, kernel: Kernel) -> None:
+        await site.start()
+        clients = [await site.connect() for _ in range(2)]
+        assert await clients[0].ask(*add(new_id())) == "+OK"
+        for _ in range(3):
+            for client in clients:
+                client.send(*[line for _ in range(500) for line in add(new_id())])
+            for client in clients:
+                assert {await client.line() for _ in range(500)} == {"+OK"}
+        assert site.commit._is_busy
+        kernel.may_sync = False
+        clients[0].send(*add(new_id()))
+        await site.until(lambda: bool(kernel.started))
+        site.commit._launched_s -= 1  # a slow sync
+        kernel.may_sync = True
+        kernel.sync()
+        assert await clients[0].line() == "+OK"
+        assert not site.commit._is_busy
 
 
 class TestFullDisk:
@@ -427,12 +484,11 @@ class TestFullDisk:
 
 
 class TestBrokenDisk:
-    @pytest.mark.parametrize("speed", [None, FastDisk()], ids=["thread", "loop"])
+    @pytest.mark.parametrize("by_kernel", [False, True], ids=["thread", "kernel"])
     @pytest.mark.parametrize("operation", ["sync", "write"])
-    async def test_nothing_is_acknowledged_that_may_be_lost(
-        self, site: Site, operation: str, speed: DiskSpeed | None
-    ) -> None:
-        await site.start(speed=speed)
+    async def test_nothing_is_acknowledged_that_may_be_lost(self, site: Site, operation: str, by_kernel: bool) -> None:
+        site.files.kernel = Kernel(site.files) if by_kernel else None
+        await site.start()
         client = await site.connect()
         first, second, third = new_id(), new_id(), new_id()
         assert await client.ask(*add(first)) == "+OK"
@@ -454,9 +510,10 @@ class TestBrokenDisk:
         assert {str(uuid.UUID(bytes=job_id)) for job_id in jobs} == {first, second, third}
         assert [jobs[uuid.UUID(each).bytes].state for each in (first, second, third)] == [LEASED, READY, READY]
 
-    @pytest.mark.parametrize("speed", [None, FastDisk()], ids=["thread", "loop"])
-    async def test_a_file_whose_sync_failed_is_never_synced_again(self, site: Site, speed: DiskSpeed | None) -> None:
-        await site.start(speed=speed)
+    @pytest.mark.parametrize("by_kernel", [False, True], ids=["thread", "kernel"])
+    async def test_a_file_whose_sync_failed_is_never_synced_again(self, site: Site, by_kernel: bool) -> None:
+        site.files.kernel = Kernel(site.files) if by_kernel else None
+        await site.start()
         client = await site.connect()
         assert await client.ask(*add(new_id())) == "+OK"
         site.files.broken = {"sync"}

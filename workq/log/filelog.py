@@ -48,12 +48,14 @@ class FileLog:
         self._history = os.urandom(8)
         self._lock_fd = lock_fd
         self._mutex = threading.Lock()
+        self._kernel = files.kernel_sync()
         self._fd = -1
         self._end = 0
         self._allocated = 0
         self._unsynced: list[int] = []  # segments before the head, open
         self._directory_unsynced = False
         self._durable = (0, 0)
+        self._started = (0, 0)
         self._marked = (0, 0)
         self._afresh_from = 0
         self._removable: list[int] = []
@@ -158,6 +160,28 @@ class FileLog:
                 self.files.close(each)
         self._durable = position
 
+    @property
+    def sync_fd(self) -> int:
+        """Readable when what `start_sync` began is over; -1 where it begins nothing."""
+        return -1 if self._kernel is None else self._kernel.fd
+
+    def start_sync(self) -> bool:
+        """Begin to make durable all that was appended; False where only `sync` can do that. `finish_sync` ends it."""
+        if self._kernel is None or self._unsynced or self._directory_unsynced:
+            return False
+        self._started = (self.number, self._end)
+        try:
+            self._kernel.start(self._fd)
+        except OSError:  # of the asking, not of the disk
+            return False
+        return True
+
+    def finish_sync(self) -> None:
+        """All that was appended before `start_sync` is durable. Raises `BlockingIOError` while it is not over."""
+        assert self._kernel is not None
+        self._kernel.finish()
+        self._durable = self._started
+
     def close(self) -> None:
         """Write down that all is durable, give back the room that was not used, unlock the directory."""
         try:
@@ -172,6 +196,9 @@ class FileLog:
 
     def abandon(self) -> None:
         """Close the files as they are and unlock the directory."""
+        if self._kernel is not None:
+            self._kernel.close()
+            self._kernel = None
         self._close_all()
         self.files.close(self._lock_fd)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from workq.log.errors import DirectoryInUse
+from workq.log.kernelsync import KernelSync
 
 LOCK_NAME: Final = "lock"
 
@@ -78,6 +79,13 @@ class Files:
     def sync(self, fd: int) -> None:
         """Return when what was written to a file, and its length, are durable."""
         _sync(fd)
+
+    def kernel_sync(self) -> KernelSync | None:
+        """What does the same as `sync` and nobody waits for, where the system has that."""
+        try:
+            return KernelSync()
+        except OSError:
+            return None
 
     def sync_directory(self) -> None:
         """Return when the creation and removal of files are durable."""

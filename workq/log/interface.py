@@ -14,6 +14,7 @@ class Log(Protocol):
     total_bytes  of all segments
     room         bytes that can be appended without taking more
     oldest       number of the oldest segment that is not the newest, 0 if there is none
+    sync_fd      readable when what `start_sync` began is over; -1 where it begins nothing
     needs_sync   whether there are segments before the newest that are not durable yet
     """
 
@@ -26,6 +27,8 @@ class Log(Protocol):
     def room(self) -> int: ...
     @property
     def oldest(self) -> int: ...
+    @property
+    def sync_fd(self) -> int: ...
     @property
     def needs_sync(self) -> bool: ...
 
@@ -44,6 +47,12 @@ class Log(Protocol):
 
     def sync(self, newest: bool = True) -> None:
         """Return when all that was appended before the call is durable; if not `newest`, what is in older segments."""
+
+    def start_sync(self) -> bool:
+        """Begin to make durable all that was appended; False where only `sync` can do that. `finish_sync` ends it."""
+
+    def finish_sync(self) -> None:
+        """All that was appended before `start_sync` is durable. Raises `BlockingIOError` while it is not over."""
 
     def read(self, number: int) -> Generator[bytes, None, None]:
         """The bodies of the records in a segment before the newest; raises `Damage`."""
