@@ -1,5 +1,6 @@
 """What is left of jobs after a crash, a restart, and as time goes by; and the settings."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.hq.door import NOWHERE, Hq, configured
+from tests.http.client import until
+from tests.http.hq.door import NOWHERE, Hq, configured, error_of
 from tests.server import PATIENCE_S, ServerProcess
 from tests.webworker import WebWorker, answer
 
@@ -67,6 +69,44 @@ class TestOrderlyRestart:
         with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server, Hq(server) as hq:
             assert hq.list() == before
             assert hq.get("/stats").json["numStoredJobs"] == 2
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_finished_jobs_stay_in_the_engine_while_the_archive_cannot_be_written(
+        self, tmp_path: Path, worker: WebWorker, killed: bool
+    ) -> None:
+        worker.behaviours["/big"] = lambda request, _: answer(200, b"x" * 50_000)
+        flags = (*HQ, "--data-dir", str(tmp_path), "--log-segment-size=1MiB")
+        names = [*[str(number) for number in range(30)], *["late"] * 3]
+        with ServerProcess(*flags) as server, Hq(server) as hq, server.connect() as tcp:
+            for name in names[:30]:
+                hq.done(worker.url("/big"), name=name)
+            assert hq.list()["count"] == 30  # and now all of them are in the archive
+            room = (tmp_path / "archive.sqlite-wal").stat().st_size
+            assert room > 1_048_576, "the command log must have room for its segments"
+            unlimited = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (room, unlimited[1]))
+            late = [hq.done(worker.url("/big"), name=name) for name in names[30:]]
+            assert [job["status"] for job in late] == ["success"] * 3
+            trouble = f"cannot use the archive {tmp_path}/archive.sqlite: disk I/O error"
+            until(lambda: f"finished jobs stay in the engine, and this is tried again: {trouble}" in server.log())
+            assert tcp.inspect("queue hq")["completed-len"] == "3"
+            assert [job["name"] for job in hq.list()["jobs"]] == names
+            assert hq.get("/stats").json["numStoredJobs"] == 33
+            assert error_of(hq.post(f"/job/{late[0]['id']}/restart"), 500) == trouble
+            assert hq.job(late[0]["id"]) == late[0]
+            if killed:
+                server.kill()
+            else:
+                resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unlimited)
+                until(lambda: "the archive can be written again" in server.log())
+                assert [job["name"] for job in hq.list()["jobs"]] == names
+                assert tcp.inspect("queue hq")["completed-len"] == "0"
+            assert "Traceback" not in server.log()
+        with ServerProcess(*flags) as server, Hq(server) as hq:
+            assert [job["name"] for job in hq.list()["jobs"]] == names
+            assert [hq.job(job["id"]) for job in late] == late
 
 
 class TestOtherDoors:

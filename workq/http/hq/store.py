@@ -196,7 +196,9 @@ class Store:
         archived = await self._archive.count(DOOR)
         queue = await self.queue()
         self._drop_archived(_DROPPED_AT_ONCE)
-        return archived + queue.ready_len + queue.scheduled_len + queue.leased_len - len(self._again)
+        unfinished = queue.ready_len + queue.scheduled_len + queue.leased_len
+        finished = queue.completed_len + queue.failed_len  # those that the archive cannot take at the moment
+        return archived + unfinished + finished - len(self._again)
 
     async def count_since(self, created_ms: int) -> int:
         """How many of them were made at that time or later."""
