@@ -20,9 +20,7 @@ from workq.commands import (
     Command,
     Complete,
     Fail,
-    InspectJob,
-    InspectJobIds,
-    InspectQueue,
+    InspectLeasedJobs,
     Lease,
     ListDocuments,
     PutDocument,
@@ -34,7 +32,7 @@ from workq.dispatch.sender import Sender
 from workq.dispatch.target import MOST_SENDING, PushResult, PushTarget
 from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway, ServerUnavailable
-from workq.replies import Documents, JobIds, Jobs, LeasedJob, LeasedJobs, Ok, Queues
+from workq.replies import Documents, Jobs, LeasedJob, LeasedJobs, Ok
 from workq.values import WAIT_TIMEOUT, InvalidValue
 
 # The key of the document that makes a queue a pushed one begins with this; its value is a `_Pushed`.
@@ -44,10 +42,6 @@ DOCUMENT_PREFIX: Final = b"push/"
 _LEASED_AT_ONCE: Final = 100
 # How long to wait before asking again for what the server could not do.
 _RETRY_S: Final = 1.0
-# Of `JobInfo.state`.
-_LEASED: Final = 4
-# How many jobs are looked at before others have their turn.
-_LOOKED_AT_ONCE: Final = 500
 # A lease is touched three times in its TTR, but not more often than this.
 _SHORTEST_TOUCH_S: Final = 0.05
 # Of a queue whose pushes fail, this often one is told in the log, with how many more there were.
@@ -249,22 +243,10 @@ class Dispatcher:
 
     async def _take_back(self, name: bytes) -> None:
         """Release the jobs of the queue `name` that were being sent when the server was killed."""
-        figures = self._gateway.post(InspectQueue(name))
-        left = figures.queues[0].leased_len if isinstance(figures, Queues) else 0
-        if left == 0:
-            return
-        log.info("jobs of %s that were being pushed when the server ended: %d", name.decode(), left)
-        ids = self._gateway.post(InspectJobIds(name))
-        assert isinstance(ids, JobIds)
-        for count, job_id in enumerate(ids.job_ids):  # by age, so those that were leased come early
-            if left == 0:
-                break
-            reply = self._gateway.post(InspectJob(job_id))
-            if isinstance(reply, Jobs) and reply.jobs[0].state == _LEASED:
-                await self._gateway.execute(Release(job_id))
-                left -= 1
-            elif count % _LOOKED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        reply = self._gateway.post(InspectLeasedJobs(name, 0, MOST_SENDING))
+        if isinstance(reply, Jobs) and reply.jobs:
+            log.info("jobs of %s that were being pushed when the server ended: %d", name.decode(), len(reply.jobs))
+            await asyncio.gather(*[self._gateway.execute(Release(job.job_id)) for job in reply.jobs])
 
     # -- leasing --------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from workq.gateway import Gateway
 from workq.http.application import Handler, HttpError, application, plain_error, read_body
 from workq.http.names import queue_name
 from workq.http.settings import MessagesSettings
-from workq.replies import Documents, JobIds, Jobs, LeasedJob
+from workq.replies import Documents, Jobs, LeasedJob
 from workq.values import COUNT, DAY_MS, LONGEST_QUEUE_TTR, TTL, JobSpec, Range, shown
 
 log = logging.getLogger("workq.http.messages")
@@ -40,7 +40,6 @@ _LEASED: Final = 4  # as `inspect job` numbers the states
 _INTEGER: Final = Range("integer", -(2**63), 2**63 - 1)
 _COMPLETED: Final = 1  # flags in the archive
 _FAILED: Final = 2
-_REMOVED_AT_ONCE: Final = 500
 _OPTIONS: Final = ("max_attempts", "visibility_timeout_seconds")
 
 
@@ -146,17 +145,9 @@ class MessagesDoor:
         name = request.match_info["name"]
         if await self._kept(name) is not None:
             await self._gateway.execute(c.PutDocument(_key(name), b""))
-            await self._remove_messages(queue_name(DOOR, name))
+            await self._gateway.execute(c.Clear(queue_name(DOOR, name)))
             await self._archive.delete_queue(DOOR, name)
         return _nothing()
-
-    async def _remove_messages(self, queue: bytes) -> None:
-        """Delete every message of the engine's queue, a few at a time."""
-        reply = await self._gateway.execute(c.InspectJobIds(queue))
-        assert isinstance(reply, JobIds)
-        for start in range(0, len(reply.job_ids), _REMOVED_AT_ONCE):
-            ids = reply.job_ids[start : start + _REMOVED_AT_ONCE]
-            await asyncio.gather(*[self._gateway.execute(c.Delete(job_id)) for job_id in ids])
 
     # -- messages ------------------------------------------------------------------------------------------------
 
