@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ from tests.server import PATIENCE_S, Dialogue, ServerProcess
 
 DOORS = ("hq", "fireworq", "messages")
 HTTP = ("--http", "127.0.0.1:0")
+# Runs a server, the command that follows, which waits for bodies for a moment only.
+HASTY = (
+    "import sys, runpy, workq.http.application as application;"
+    "application.BODY_SECONDS = 0.05; sys.argv = sys.argv[3:];"
+    "runpy.run_module('workq.server.main', run_name='__main__', alter_sys=True)"
+)
 
 
 def error_of_start(*flags: str) -> str:
@@ -137,6 +144,37 @@ class TestBadClients:
             slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
             slow.expect_end()
             silent.expect_end()
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[ServerProcess]:
+    flags = [part for door in DOORS for part in (f"--{door}-listen", "127.0.0.1:0")]
+    with ServerProcess(*HTTP, *flags, under=(sys.executable, "-c", HASTY)) as server:
+        yield server
+
+
+class TestSlowBodies:
+    @pytest.mark.parametrize(
+        ("door", "path", "content_type"),
+        [
+            ("", "/v1/jobs", "application/json"),
+            ("hq", "/job", "application/json"),
+            ("hq", "/job", "application/x-www-form-urlencoded"),
+            ("fireworq", "/job/foo", "application/json"),
+            ("messages", "/queues/q/enqueue", "application/json"),
+        ],
+    )
+    def test_a_body_that_does_not_come_is_answered_408(
+        self, hasty: ServerProcess, door: str, path: str, content_type: str
+    ) -> None:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: 100\r\n\r\n"
+        with Dialogue(hasty.http_addresses[door]) as client:
+            client.send(head.encode() + b"{")
+            assert client.line().startswith(b"HTTP/1.1 408 ")
+            while client.line() != b"":
+                pass
+        with HttpClient(hasty, door) as other:
+            assert other.get("/there/is/nothing").status == 404
 
 
 class TestStopping:

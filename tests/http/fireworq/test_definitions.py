@@ -43,8 +43,22 @@ class TestServer:
             "text/plain; charset=utf-8",
         )
 
-    def test_connections_are_closed_unless_told_otherwise(self, http: HttpClient) -> None:
-        assert http.get("/version").headers["Connection"] == "close"
+    @pytest.mark.parametrize(
+        ("method", "path", "body", "status"),
+        [
+            ("GET", "/version", None, 200),
+            ("PUT", "/queue/x", b"{", 400),
+            ("POST", "/job/x", b"{", 400),
+            ("GET", "/job/x", None, 405),
+            ("GET", "/routing/nosuch", None, 404),
+            ("GET", "/nosuch", None, 404),
+        ],
+    )
+    def test_connections_are_closed_unless_told_otherwise(
+        self, http: HttpClient, method: str, path: str, body: bytes | None, status: int
+    ) -> None:
+        answer = http.ask(method, path, body=body)
+        assert (answer.status, answer.headers["Connection"]) == (status, "close")
 
 
 class TestQueues:
@@ -194,6 +208,7 @@ class TestSettings:
             answer = http.get("/settings")
             assert answer.json["dispatch_keep_alive"] == "true"
             assert "Connection" not in answer.headers
+            assert "Connection" not in http.put("/queue/x", body=b"{").headers
             assert "mysql_dsn has no effect" in server.log()
 
     def test_a_table_of_the_toml_file_counts(self, tmp_path: Path) -> None:

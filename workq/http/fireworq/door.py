@@ -98,7 +98,7 @@ class FireworqDoor:
         """A new application that serves it, to be mounted anywhere."""
         served = application(_error)
         if not self._settings.keep_alive:
-            served.middlewares.append(_close_connection)
+            served.middlewares.insert(0, _close_connection)  # before the one that makes answers of errors
         router = served.router
         for path in ("", "/", "/version"):
             router.add_route("*", path, self._version)
