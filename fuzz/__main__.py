@@ -1,4 +1,4 @@
-"""Runs a fuzz target: `python -m fuzz decoder` or `python -m fuzz server`, then options of libFuzzer. See README.md.
+"""Runs a fuzz target: `python -m fuzz decoder`, or another of `targets.py`, then options of libFuzzer. See README.md.
 
 atheris guides the search by what runs of the Python sources. With `--random`, or where atheris is not installed, the
 same target is given random inputs instead, on the modules as they are installed, compiled or not.

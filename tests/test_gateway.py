@@ -14,6 +14,7 @@ from workq.commit import GroupCommit
 from workq.engine import Engine
 from workq.gateway import Gateway, ServerUnavailable, job_spec
 from workq.log import open_log
+from workq.log.files import Files
 
 SPEC = job_spec(b"mail", 60_000, 600_000)
 
@@ -119,6 +120,58 @@ async def test_an_answer_leaves_when_it_is_on_disk(tmp_path: Path) -> None:
     engine = Engine(0)
     open_log(tmp_path, 1_048_576, engine.state, _no_progress).close()
     assert set(engine.state.jobs) == {command.job_id for command in commands}
+
+
+class TestOutbox:
+    """For those who give many commands and wait for none."""
+
+    async def test_in_memory_all_is_answered_at_once(self) -> None:
+        gateway, broker = make(None)
+        outbox = gateway.outbox(pytest.fail)
+        command = add(gateway)
+        assert outbox.execute(command, "a") == r.OK
+        assert outbox.execute(command, "b") == r.DUPLICATE_JOB
+        await broker.close()
+
+    async def test_with_a_log_changes_are_told_when_it_has_them(self, tmp_path: Path) -> None:
+        gateway, broker = make(tmp_path)
+        told: list[tuple[list[str], r.Unavailable | None]] = []
+        outbox = gateway.outbox(lambda who, lost: told.append((who, lost)))
+        commands = [add(gateway) for _ in range(3)]
+        assert [outbox.execute(command, name) for command, name in zip(commands, "abc", strict=True)] == [None] * 3
+        assert outbox.execute(commands[0], "d") == r.DUPLICATE_JOB
+        assert told == []
+        while not told:
+            await asyncio.sleep(0.001)
+        assert told == [(["a", "b", "c"], None)]
+        await broker.close()
+        engine = Engine(0)
+        open_log(tmp_path, 1_048_576, engine.state, _no_progress).close()
+        assert len(engine.state.jobs) == 3
+
+    async def test_what_the_log_has_lost_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        gateway, broker = make(tmp_path)
+        told: list[tuple[list[str], r.Unavailable | None]] = []
+        outbox = gateway.outbox(lambda who, lost: told.append((who, lost)))
+        with monkeypatch.context() as broken:
+            broken.setattr(Files, "write", fail)
+            outbox.execute(add(gateway), "a")
+            await asyncio.sleep(0)
+            [(who, lost)] = told
+            assert who == ["a"]
+            assert lost is not None
+            assert "Input/output error" in lost.text
+            assert isinstance(outbox.execute(add(gateway), "b"), r.Unavailable)
+        while gateway.trouble() is not None:
+            await asyncio.sleep(0.001)
+        assert outbox.execute(add(gateway), "c") is None
+        while len(told) < 2:
+            await asyncio.sleep(0.001)
+        assert told[1] == (["c"], None)
+        await broker.close()
 
 
 async def test_ids_tell_their_time(gateway: Gateway) -> None:

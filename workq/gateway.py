@@ -7,8 +7,10 @@ batch. Whoever is cancelled while a command waits (a `lease`, a `run`, a `result
 import asyncio
 import contextlib
 import os
+from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from workq.broker import Broker
 from workq.commands import Command, Release
@@ -16,6 +18,8 @@ from workq.engine import Waiter
 from workq.figures import Figures
 from workq.replies import LeasedJob, LeasedJobs, Reply, Unavailable
 from workq.values import JobSpec
+
+T = TypeVar("T")
 
 # Makes a `JobSpec`, or gives the one that was made with the same words, so that jobs with the same words share one. How
 # many are at hand is bounded, not how many are in use.
@@ -73,6 +77,38 @@ class _Call:
             self._future.set_result(reply)
 
 
+class Outbox(Generic[T]):
+    """Commands of somebody in the house who gives many and waits for none: he is told batch by batch.
+
+    on_durable  called with those whose commands the log has now, or has lost: then with what to say of that
+    """
+
+    def __init__(self, broker: Broker, on_durable: Callable[[list[T], Unavailable | None], None]) -> None:
+        self._broker = broker
+        self._on_durable = on_durable
+        self._given: list[T] = []
+        self._held: deque[list[T]] = deque()
+
+    def execute(self, command: Command, who: T) -> Reply | None:
+        """Execute a `command` that never waits. None if it is done and the log is to have it first; else its reply."""
+        reply = self._broker.execute(command, _nobody_is_told)
+        assert isinstance(reply, Reply)
+        if not self._broker.changed:
+            return reply
+        self._given.append(who)
+        self._broker.wait_for_log(self)
+        return None
+
+    def hold(self) -> None:
+        """The log has begun to write what was given."""
+        self._held.append(self._given)
+        self._given = []
+
+    def release(self, lost: Unavailable | None) -> None:
+        """The log has written the oldest of it, or has `lost` it."""
+        self._on_durable(self._held.popleft(), lost)
+
+
 class Gateway:
     """Executes commands for coroutines. Use it from the loop's thread only.
 
@@ -121,6 +157,10 @@ class Gateway:
         if isinstance(answer, Unavailable):
             raise ServerUnavailable(answer.text)
         return answer
+
+    def outbox(self, on_durable: Callable[[list[T], Unavailable | None], None]) -> Outbox[T]:
+        """For somebody who gives many commands, whose replies he need not know one by one."""
+        return Outbox(self._broker, on_durable)
 
     async def _wait(self, call: _Call, waiter: Waiter) -> Reply:
         """The reply that is given to `waiter`."""

@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from workq.commands import (
     Result,
     ResumeQueue,
 )
+from workq.commit import GroupCommit
 from workq.dispatch import PushResult, PushTarget
 from workq.dispatch.addresses import AddressRules
 from workq.dispatch.dispatcher import Dispatcher
@@ -29,8 +32,10 @@ from workq.dispatch.figures import Counters, Rate
 from workq.dispatch.metrics import DispatcherMetrics
 from workq.dispatch.sender import Sender
 from workq.engine import Engine
-from workq.gateway import Gateway, ServerUnavailable
-from workq.replies import Documents, JobInfo, JobResult, Jobs
+from workq.gateway import Gateway
+from workq.log import open_log
+from workq.log.files import Files
+from workq.replies import Documents, JobInfo, JobResult, Jobs, Unavailable
 from workq.values import JobSpec, RetryPolicy
 
 DAY_MS = 86_400_000
@@ -39,10 +44,15 @@ DAY_MS = 86_400_000
 class House:
     """A gateway in memory, a dispatcher and a web worker."""
 
-    def __init__(self, worker: WebWorker) -> None:
+    def __init__(self, worker: WebWorker, data_dir: Path | None = None) -> None:
         self.worker = worker
         self.engine = Engine(Clock().now_ms())
-        self.broker = Broker(self.engine, Clock(), asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        commit = None
+        if data_dir is not None:
+            log = open_log(data_dir, 1_048_576, self.engine.state, lambda *_: None)
+            commit = GroupCommit(self.engine, log, "always", 1.0, loop)
+        self.broker = Broker(self.engine, Clock(), loop, commit)
         self.gateway = Gateway(self.broker)
         self.new_dispatcher()
 
@@ -78,17 +88,22 @@ class House:
     async def requests(self, count: int) -> list[Request]:
         return await asyncio.to_thread(self.worker.wait_for_requests, count)
 
+    def watch(self) -> list[int]:
+        """How many jobs are being sent, at each request of which the path is "/"."""
+        sending: list[int] = []
+
+        def count(_request: Request, _: Any) -> bytes:
+            sending.append(self.dispatcher.figures(b"q").sending)
+            return answer()
+
+        self.worker.behaviours["/"] = count
+        return sending
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop turn until it has come to `condition`."""
         async with asyncio.timeout(10):
             while not condition():
                 await asyncio.sleep(0.001)
-
-
-@pytest.fixture
-def worker() -> Iterator[WebWorker]:
-    with WebWorker() as made:
-        yield made
 
 
 @pytest.fixture
@@ -134,10 +149,22 @@ class TestPushing:
             assert (result.outcome, result.error_kind) == ("permanent-failure", "no-url")
             assert result.error.startswith(error)
 
-    async def test_a_hanging_worker_holds_up_nobody_else(self, house: House) -> None:
-        house.worker.behaviours["/hang"] = house.worker.hang
+    @pytest.mark.parametrize("how", ["silent", "dripping", "endless", "closing"])
+    async def test_a_bad_worker_holds_up_nobody_else(self, house: House, how: str) -> None:
+        def drip(_: Request, connection: socket.socket) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not house.worker.stopping.wait(0.01):
+                connection.sendall(b"x")
+
+        def pour(_: Request, connection: socket.socket) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not house.worker.stopping.is_set():
+                connection.sendall(b"x" * 65_536)
+
+        behaviours = {"silent": house.worker.hang, "dripping": drip, "endless": pour, "closing": lambda *_: None}
+        house.worker.behaviours["/bad"] = behaviours[how]
         for _ in range(50):
-            await house.add("/hang")
+            await house.add("/bad", max_fails=3, retry=RetryPolicy(1))
         await house.dispatcher.push_queue(b"other")
         assert (await house.result(await house.add(queue=b"other"))).outcome == "success"
         assert (await house.result(await house.add())).outcome == "success"
@@ -196,19 +223,12 @@ class TestLimits:
 
     async def test_so_many_are_sent_at_a_time(self, house: House) -> None:
         await house.dispatcher.push_queue(b"q", 1)
-        most = 0
-
-        def count(_request: Request, _: Any) -> bytes:
-            nonlocal most
-            most = max(most, house.dispatcher.figures(b"q").sending)
-            return answer()
-
-        house.worker.behaviours["/"] = count
+        sending = house.watch()
         await house.result(await house.add())  # what had been asked for before is over
-        most = 0
+        sending.clear()
         for job_id in [await house.add() for _ in range(20)]:
             await house.result(job_id)
-        assert most == 1
+        assert max(sending) == 1
 
 
 class TestLeases:
@@ -251,19 +271,66 @@ class TestLeases:
     ) -> None:
         monkeypatch.setattr("workq.dispatch.dispatcher._RETRY_S", 0.001)
         refused = 0
-        execute = house.gateway.execute
+        execute = house.dispatcher._outbox.execute
 
-        async def refuse_some(command: Any) -> Any:
+        def refuse_some(command: Any, who: Any) -> Any:
             nonlocal refused
             if isinstance(command, Complete) and refused < 5:
                 refused += 1
-                raise ServerUnavailable("the disk is full")
-            return await execute(command)
+                return Unavailable("the disk is full")
+            return execute(command, who)
 
-        monkeypatch.setattr(house.gateway, "execute", refuse_some)
+        monkeypatch.setattr(house.dispatcher._outbox, "execute", refuse_some)
         assert (await house.result(await house.add())).outcome == "success"
         assert refused == 5
         assert len(house.worker.requests) == 1
+
+
+class TestWithALog:
+    @pytest.fixture
+    async def house(self, worker: WebWorker, tmp_path: Path) -> AsyncIterator[House]:
+        made = House(worker, tmp_path)
+        await made.dispatcher.start()
+        await made.dispatcher.push_queue(b"q", 2)
+        yield made
+        await made.dispatcher.stop(0)
+        await made.broker.close()
+
+    async def test_jobs_are_sent_and_their_outcomes_kept(self, house: House) -> None:
+        jobs = [await house.add() for _ in range(20)]
+        for job_id in jobs:
+            assert (await house.result(job_id)).outcome == "success"
+        assert len(house.worker.requests) == 20
+        await house.until(lambda: house.dispatcher.figures(b"q").sending == 0)
+
+    async def test_an_outcome_that_the_log_has_lost_is_told_again(
+        self, house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The engine knows it, for it decides before the log is written: the job is not sent twice."""
+        monkeypatch.setattr("workq.dispatch.dispatcher._RETRY_S", 0.001)
+
+        def fail(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        def break_the_log(_request: Request, _: Any) -> bytes:
+            broken.setattr(Files, "write", fail)
+            return answer()
+
+        house.worker.behaviours["/"] = break_the_log
+        with monkeypatch.context() as broken:
+            job_id = await house.add()
+            await house.until(lambda: house.gateway.trouble() is not None)
+        await house.until(lambda: house.gateway.trouble() is None)
+        assert (await house.result(job_id)).outcome == "success"
+        await house.until(lambda: house.dispatcher.figures(b"q").sending == 0)
+        assert len(house.worker.requests) == 1
+
+    async def test_a_place_is_free_when_the_log_has_the_outcome(self, house: House) -> None:
+        """So no more jobs can be sent twice after a crash than are sent at a time."""
+        sending = house.watch()
+        for job_id in [await house.add() for _ in range(20)]:
+            await house.result(job_id)
+        assert max(sending) == 2
 
 
 class TestCancelling:

@@ -3,40 +3,21 @@
 import asyncio
 import gc
 import gzip
+import random
 import socket
-import time
 import zlib
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import uvloop
 
+from tests.dispatch.pushing import listening, now_ms, push, read_head, send
 from tests.webworker import Request, WebWorker, answer
-from workq.dispatch import PushResult, PushTarget
+from workq.dispatch import PushTarget
 from workq.dispatch.addresses import AddressRules, Rule
-from workq.dispatch.sender import MAX_REDIRECTS, OUTPUT_LIMIT, READ_LIMIT, Sender
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-@pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
-    made = Sender(AddressRules(), now_ms)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def worker() -> Iterator[WebWorker]:
-    with WebWorker() as made:
-        yield made
-
-
-async def push(sender: Sender, worker: WebWorker, path: str = "/", body: bytes = b"{}", **target: Any) -> PushResult:
-    return await sender.send(PushTarget(worker.url(path), **target), body)
+from workq.dispatch.answer import OUTPUT_LIMIT, READ_LIMIT
+from workq.dispatch.request import first_request
+from workq.dispatch.sender import MAX_REDIRECTS, Sender
 
 
 class TestRequest:
@@ -71,11 +52,25 @@ class TestRequest:
         await push(sender, worker, headers=((name, "7"),))
         assert "7" not in [value for _, value in worker.requests[0].headers]
 
-    @pytest.mark.parametrize("header", [("X-A", "1\r\nX-B: 2"), ("X A", "1"), ("X-A\r\nX-B", "1")])
-    async def test_no_header_makes_another(self, sender: Sender, worker: WebWorker, header: tuple[str, str]) -> None:
-        result = await push(sender, worker, headers=(header,))
-        assert result.outcome == "failure" or not worker.requests[0].values("x-b")
-        assert all([not request.values("x-b") for request in worker.requests])
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"headers": (("X-A", "1\r\nX-B: 2"),)},
+            {"headers": (("X-A", "1\n"),)},
+            {"headers": (("X-A", "\x00"),)},
+            {"headers": (("X A", "1"),)},
+            {"headers": (("X-A\r\nX-B", "1"),)},
+            {"headers": (("", "1"),)},
+            {"headers": (("X-Ü", "1"),)},
+            {"content_type": "a\r\nX-B: 2"},
+            {"user_agent": "a\r\nX-B: 2"},
+        ],
+    )
+    async def test_no_header_makes_another(self, sender: Sender, worker: WebWorker, given: Any) -> None:
+        result = await push(sender, worker, **given)
+        assert (result.outcome, result.error_kind) == ("failure", "no-url")
+        assert result.error.startswith("cannot make the request: ")
+        assert worker.requests == []
 
     async def test_connections_are_used_again_or_not(self, sender: Sender, worker: WebWorker) -> None:
         for _ in range(3):
@@ -85,6 +80,51 @@ class TestRequest:
             await push(sender, worker, keep_alive=False)
         assert worker.requests[-1].values("connection") == ["close"]
         await asyncio.to_thread(worker.wait_for, lambda: worker.closed == 3)
+
+    async def test_a_request_to_the_byte(self, sender: Sender, worker: WebWorker) -> None:
+        """Headers in their order and spelling; one write, however long it is."""
+        heads: list[bytes] = []
+
+        def serve(connection: socket.socket) -> None:
+            heads.append(read_head(connection))
+            connection.sendall(answer())
+
+        with listening(serve) as port:
+            target = PushTarget(
+                f"http://localhost:{port}?a=b#c", headers=(("X-B", "1"), ("x-a", "é"), ("X-B", "")), user_agent="me"
+            )
+            await send(sender, target, b"[1]")
+        assert heads == [
+            f"POST /?a=b HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: me\r\nContent-Type: application/json\r\n"
+            "Accept-Encoding: gzip\r\nX-B: 1\r\nx-a: é\r\nX-B: \r\nContent-Length: 3\r\n\r\n[1]".encode()
+        ]
+
+    @pytest.mark.parametrize("size", [16_384, 16_385, 1_048_576])
+    async def test_bodies_of_all_sizes_come_whole(self, sender: Sender, worker: WebWorker, size: int) -> None:
+        body = random.Random(size).randbytes(size)
+        assert (await push(sender, worker, body=body)).outcome == "success"
+        assert worker.requests[0].body == body
+
+    @pytest.mark.parametrize(
+        ("headers", "credentials"),
+        [
+            ((), "Basic bWU6c8OpY3JldA=="),
+            ((("authorization", "Bearer x"),), "Bearer x"),
+        ],
+    )
+    async def test_credentials_in_the_url(
+        self, sender: Sender, worker: WebWorker, headers: Any, credentials: str
+    ) -> None:
+        url = worker.url().replace("http://", "http://me:s%C3%A9cret@")
+        await send(sender, PushTarget(url, headers=headers), b"")
+        assert worker.requests[0].values("authorization") == [credentials]
+
+    @pytest.mark.parametrize(
+        ("url", "host"),
+        [("http://LOCALHOST:80/", "localhost"), ("http://bücher.example:81/", "xn--bcher-kva.example:81")],
+    )
+    def test_hosts_are_as_the_standards_want_them(self, url: str, host: str) -> None:
+        assert f"\r\nHost: {host}\r\n".encode() in first_request(PushTarget(url), b"").head
 
     async def test_cookies_are_not_kept(self, sender: Sender, worker: WebWorker) -> None:
         worker.behaviours["/"] = lambda *_: answer(200, b"", "Set-Cookie: a=b")
@@ -211,7 +251,7 @@ class TestAddresses:
     async def test_neither_urls_nor_redirects_lead_to_metadata(
         self, sender: Sender, worker: WebWorker, location: str
     ) -> None:
-        direct = await sender.send(PushTarget(location), b"")
+        direct = await send(sender, PushTarget(location), b"")
         worker.behaviours["/"] = lambda *_: answer(302, b"", f"Location: {location}")
         redirected = await push(sender, worker)
         for result in (direct, redirected):
@@ -222,7 +262,7 @@ class TestAddresses:
         "host", ["2852039166", "169.16689662", "0251.254.169.254", "0xa9fea9fe", "0xa9.254.169.254"]
     )
     async def test_nor_do_other_spellings(self, sender: Sender, host: str) -> None:
-        result = await sender.send(PushTarget(f"http://{host}/"), b"")
+        result = await send(sender, PushTarget(f"http://{host}/"), b"")
         assert "metadata" in result.error or "is not an IP address as they are written" in result.error
 
     async def test_names_are_checked_when_they_are_resolved(
@@ -232,7 +272,7 @@ class TestAddresses:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
 
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
-        result = await sender.send(PushTarget("http://innocent.example/"), b"")
+        result = await send(sender, PushTarget("http://innocent.example/"), b"")
         assert result.error.startswith("innocent.example (169.254.169.254) is a link-local or cloud metadata address")
 
     async def test_an_address_that_is_denied_is_left_out_of_several(
@@ -244,9 +284,34 @@ class TestAddresses:
 
         sender = Sender(AddressRules(), now_ms)
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
-        result = await sender.send(PushTarget(f"http://both.example:{worker.port}/"), b"")
+        result = await send(sender, PushTarget(f"http://both.example:{worker.port}/"), b"")
         assert result.outcome == "success"
-        await sender.close()
+        sender.close()
+
+    async def test_a_redirect_to_a_name_is_checked_too(
+        self, sender: Sender, worker: WebWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def resolve(*_: object, **__: object) -> Any:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+
+        worker.behaviours["/"] = lambda *_: answer(307, b"", "Location: http://innocent.example/")
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        result = await push(sender, worker)
+        assert result.error.startswith("innocent.example (169.254.169.254) is a link-local or cloud metadata address")
+
+    async def test_the_address_that_was_checked_is_the_one_that_is_used(
+        self, sender: Sender, worker: WebWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Even if the name server says something else the next time, and says it at once."""
+        answers = ["127.0.0.1", "169.254.169.254"]
+
+        def resolve(*_: object, **__: object) -> Any:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), 80))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        result = await send(sender, PushTarget(f"http://changing.example:{worker.port}/"), b"")
+        assert result.outcome == "success"
+        assert answers == ["169.254.169.254"]
 
     @pytest.mark.parametrize(
         ("allow", "deny", "host", "reason"),
@@ -267,10 +332,10 @@ class TestAddresses:
     async def test_rules(self, worker: WebWorker, allow: list[str], deny: list[str], host: str, reason: str) -> None:
         rules = AddressRules([Rule.parse(text) for text in allow], [Rule.parse(text) for text in deny])
         sender = Sender(rules, now_ms)
-        result = await sender.send(PushTarget(f"http://{host}:{worker.port}/"), b"")
+        result = await send(sender, PushTarget(f"http://{host}:{worker.port}/"), b"")
         assert reason in result.error
         assert (result.outcome == "success") == (reason == "")
-        await sender.close()
+        sender.close()
 
     def test_metadata_may_be_allowed_by_its_address_only(self) -> None:
         AddressRules([Rule.parse("169.254.169.254")]).check_address("metadata", "169.254.169.254")
@@ -299,7 +364,7 @@ class TestBadUrls:
         ],
     )
     async def test_they_are_told(self, sender: Sender, url: str, kind: str, error: str) -> None:
-        result = await sender.send(PushTarget(url), b"")
+        result = await send(sender, PushTarget(url), b"")
         assert (result.outcome, result.status_code, result.error_kind) == ("failure", None, kind)
         assert result.error.startswith(error)
 
@@ -309,7 +374,7 @@ class TestBadWorkers:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        result = await sender.send(PushTarget(f"http://localhost:{port}/"), b"")
+        result = await send(sender, PushTarget(f"http://localhost:{port}/"), b"")
         assert (result.outcome, result.status_code, result.error_kind) == ("failure", None, "connection")
         assert result.error.startswith(f"cannot connect to localhost:{port}: ")
 
@@ -377,9 +442,12 @@ class TestBadWorkers:
         assert len(result.error) < 1_000
         assert "\n" not in result.error
 
-    async def test_tls_where_there_is_none(self, sender: Sender, worker: WebWorker) -> None:
+    async def test_tls_where_there_is_none(
+        self, sender: Sender, worker: WebWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("workq.dispatch.http_client.CONNECT_S", 0.2)
         worker.behaviours["/"] = worker.hang
-        result = await sender.send(PushTarget(worker.url().replace("http", "https")), b"")
+        result = await send(sender, PushTarget(worker.url().replace("http", "https")), b"")
         assert result.error_kind == "connection"
         assert result.error.startswith(f"cannot connect to 127.0.0.1:{worker.port}")
 
@@ -402,7 +470,7 @@ class TestBadWorkers:
         assert sent < 64
 
     async def test_it_answers_a_gigabyte_in_a_small_gzip(self, sender: Sender, worker: WebWorker) -> None:
-        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
         bomb = b"".join([packer.compress(b"x" * 2**20) for _ in range(1_024)]) + packer.flush()
         worker.behaviours["/"] = lambda *_: answer(200, bomb, "Content-Encoding: gzip")
         result = await push(sender, worker)
@@ -440,11 +508,16 @@ class TestStopping:
 @pytest.mark.usefixtures("no_collector")
 class TestMemory:
     @pytest.mark.parametrize(
-        "path", ["/", "/404", "/closed", "/redirected", "/denied", "/late", "/refused", "/unknown"]
+        "path",
+        ["/", "/404", "/closed", "/redirected", "/denied", "/late", "/refused", "/unknown", "/junk", "/body", "/gzip"],
     )
-    def test_nothing_is_left_to_the_garbage_collector(self, worker: WebWorker, path: str) -> None:
+    @pytest.mark.parametrize("keep_alive", [True, False])
+    def test_nothing_is_left_to_the_garbage_collector(self, worker: WebWorker, path: str, keep_alive: bool) -> None:
         """It is off in the server."""
         worker.behaviours |= {
+            "/junk": lambda *_: b"junk\r\n\r\n",
+            "/body": lambda *_: b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+            "/gzip": lambda *_: answer(200, b"junk", "Content-Encoding: gzip"),
             "/404": lambda *_: answer(404),
             "/closed": lambda *_: None,
             "/redirected": lambda *_: answer(307, b"", "Location: /"),
@@ -452,18 +525,20 @@ class TestMemory:
             "/late": worker.hang,
         }
         urls = {"/refused": "http://127.0.0.1:1/", "/unknown": "http://unknown.invalid/"}
-        target = PushTarget(urls.get(path, worker.url(path)), timeout_ms=20 if path == "/late" else 0)
+        target = PushTarget(
+            urls.get(path, worker.url(path)), timeout_ms=20 if path == "/late" else 0, keep_alive=keep_alive
+        )
 
         async def left() -> int:
             sender = Sender(AddressRules(), now_ms)
             for _ in range(3):
-                await sender.send(target, b"")
+                await send(sender, target, b"")
             gc.collect()
             try:
                 for _ in range(20):
-                    await sender.send(target, b"")
+                    await send(sender, target, b"")
                 return gc.collect()
             finally:
-                await sender.close()
+                sender.close()
 
         assert uvloop.run(left()) < 20

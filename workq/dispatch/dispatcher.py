@@ -28,22 +28,22 @@ from workq.commands import (
     Touch,
 )
 from workq.dispatch.figures import Counters, Figures
-from workq.dispatch.sender import Sender
+from workq.dispatch.sender import Sender, Sending
 from workq.dispatch.target import MOST_SENDING, PushResult, PushTarget
-from workq.engine.job import COMPLETED, Job
+from workq.engine.job import COMPLETED, NEVER_MS, Job
 from workq.gateway import Gateway, ServerUnavailable
-from workq.replies import Documents, Jobs, LeasedJob, LeasedJobs, Ok
+from workq.replies import Documents, Jobs, LeasedJob, LeasedJobs, Ok, Unavailable
 from workq.values import WAIT_TIMEOUT, InvalidValue
 
 # The key of the document that makes a queue a pushed one begins with this; its value is a `_Pushed`.
 DOCUMENT_PREFIX: Final = b"push/"
 
-# How many jobs are leased with one command; so many tasks begin in one turn of the loop.
+# How many jobs are leased with one command; so many requests begin in one turn of the loop.
 _LEASED_AT_ONCE: Final = 100
 # How long to wait before asking again for what the server could not do.
 _RETRY_S: Final = 1.0
-# A lease is touched three times in its TTR, but not more often than this.
-_SHORTEST_TOUCH_S: Final = 0.05
+# Leases are not touched more often than this.
+_SHORTEST_TOUCH_MS: Final = 50
 # Of a queue whose pushes fail, this often one is told in the log, with how many more there were.
 _TELL_MS: Final = 1_000
 
@@ -61,17 +61,34 @@ _decode: Final = msgspec.json.Decoder(_Pushed).decode
 
 
 class _Push:
-    """A job that is being sent."""
+    """A job that is being sent, until the log has what came of it.
 
-    __slots__ = ("job", "queue", "started_ms", "canceled", "task", "toucher")
+    touch_ms  when its lease is to be touched; NEVER_MS for one that is not ours any more
+    sending   the request; None when there is an outcome
+    retry     when the server could not take the outcome: the next try
+    """
 
-    def __init__(self, job: LeasedJob, queue: "_Queue", started_ms: int) -> None:
+    __slots__ = ("job", "queue", "started_ms", "touch_ms", "canceled", "sending", "retry", "_on_result")
+
+    def __init__(
+        self, job: LeasedJob, queue: "_Queue", started_ms: int, on_result: "Callable[[_Push, PushResult], None]"
+    ) -> None:
         self.job = job
         self.queue = queue
         self.started_ms = started_ms
+        self.touch_ms = started_ms + self.touch_interval_ms()
         self.canceled = False
-        self.task: asyncio.Task[None] | None = None
-        self.toucher: asyncio.TimerHandle | None = None
+        self.sending: Sending | None = None
+        self.retry: asyncio.TimerHandle | None = None
+        self._on_result = on_result
+
+    def touch_interval_ms(self) -> int:
+        """A lease is touched three times in its TTR, but not too often."""
+        return max(self.job.ttr_ms // 3, _SHORTEST_TOUCH_MS)
+
+    def on_result(self, result: PushResult) -> None:
+        """What the sender says."""
+        self._on_result(self, result)
 
 
 class _Queue:
@@ -101,7 +118,11 @@ class Dispatcher:
         self._sender: Sender | None = None
         self._queues: dict[bytes, _Queue] = {}
         self._pushes: dict[bytes, _Push] = {}  # by the id of the job
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._unfinished: set[_Push] = set()  # these, and those whose jobs have been leased again meanwhile
+        self._outbox = gateway.outbox(self._on_durable)
+        self._next_touch_ms = NEVER_MS
+        self._toucher: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None  # somebody waits until nothing is being sent
         self._counting = False
 
     # -- which queues are pushed ----------------------------------------------------------------------------------
@@ -162,11 +183,12 @@ class Dispatcher:
     def cancel(self, job_id: bytes) -> bool:
         """Drop the request of a job that is being sent; the job fails for good. Return whether it was being sent."""
         push = self._pushes.get(job_id)
-        if push is None or push.task is None:
+        if push is None or push.sending is None:
             return False
         if not push.canceled:
             push.canceled = True
-            push.task.cancel()
+            push.sending.cancel()
+            asyncio.get_running_loop().call_soon(self._end_canceled, push)
         return True
 
     def is_canceled(self, job_id: bytes) -> bool:
@@ -230,16 +252,19 @@ class Dispatcher:
             leaser.cancel()
         if leasers:
             await asyncio.wait(leasers)
-        if self._tasks and drain_s > 0:
-            await asyncio.wait(self._tasks, timeout=drain_s)
-        left = list(self._tasks)
+        if self._unfinished and drain_s > 0:
+            self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._drained], timeout=drain_s)
+        left = list(self._unfinished)
         if left:
             log.warning("giving back jobs that were not answered within %g s: %d", drain_s, len(left))
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left)
+            for push in left:
+                self._give_back(push)
+        if self._toucher is not None:
+            self._toucher.cancel()
+            self._toucher = None
         if self._sender is not None:
-            await self._sender.close()
+            self._sender.close()
 
     async def _take_back(self, name: bytes) -> None:
         """Release the jobs of the queue `name` that were being sent when the server was killed."""
@@ -281,79 +306,100 @@ class Dispatcher:
                 self._begin_push(queue, reply)
 
     def _begin_push(self, queue: _Queue, job: LeasedJob) -> None:
+        assert self._sender is not None
         now_ms = self._gateway.now_ms()
         queue.counters.pops += 1
         queue.counters.pop_rate.count(now_ms)
         queue.sending += 1
-        push = self._pushes[job.job_id] = _Push(job, queue, now_ms)
-        push.task = task = asyncio.get_running_loop().create_task(self._push(push))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self._touch_later(push)
-
-    # -- sending --------------------------------------------------------------------------------------------------
-
-    async def _push(self, push: _Push) -> None:
-        """Send a job and tell the engine what came of it; give it back when the server stops."""
+        push = self._pushes[job.job_id] = _Push(job, queue, now_ms, self._on_result)
+        self._unfinished.add(push)
+        if push.touch_ms < self._next_touch_ms:
+            self._touch_at(push.touch_ms)
         try:
-            result = await self._send(push)
-            await self._tell(push, result)
-        except asyncio.CancelledError:
-            # The server stops. If that does not work the lease ends by itself.
-            with contextlib.suppress(ServerUnavailable):
-                self._gateway.post(Release(push.job.job_id, 0, push.job.attempt))
+            target = PushTarget.from_meta(job.meta)
+            push.sending = self._sender.send(target, job.payload, push.on_result)
+        except InvalidValue as error:
+            text = str(error) if job.meta else "the job has no URL"
+            push.on_result(PushResult("permanent-failure", 0, now_ms, None, "no-url", text))
         except Exception:
-            log.exception("job %s: the push failed; its lease ends by itself", push.job.job_id.hex())
-        finally:
+            self._abandon(push)
+
+    # -- the end of a push ----------------------------------------------------------------------------------------
+
+    def _on_result(self, push: _Push, result: PushResult) -> None:
+        """Tell the engine what came of a job."""
+        if push not in self._unfinished:  # it was given back
+            return
+        push.sending = None
+        job = push.job
+        try:
+            command: Command
+            if result.outcome == "success":
+                command = Complete(job.job_id, result.to_result(), job.attempt)
+            else:
+                push.queue.counters.failures += 1
+                self._report(push, result)
+                command = Fail(job.job_id, result.to_result(), job.attempt, final=result.outcome == "permanent-failure")
+            self._tell(push, command)
+        except Exception:
+            self._abandon(push)
+
+    def _abandon(self, push: _Push) -> None:
+        """While an exception is handled that should not be."""
+        log.exception("job %s: the push failed; its lease ends by itself", push.job.job_id.hex())
+        self._end_push(push)
+
+    def _end_canceled(self, push: _Push) -> None:
+        now_ms = self._gateway.now_ms()
+        text = "it was canceled"
+        push.on_result(PushResult("permanent-failure", push.started_ms, now_ms, None, "canceled", text))
+
+    def _tell(self, push: _Push, command: Command) -> None:
+        push.retry = None
+        reply = self._outbox.execute(command, (push, command))
+        if isinstance(reply, Unavailable):
+            self._tell_later(push, command)
+        elif reply is not None:
+            if not isinstance(reply, Ok):
+                outcome = "success" if isinstance(command, Complete) else "failure"
+                log.warning("job %s: the outcome of its push came too late: %s", push.job.job_id.hex(), outcome)
             self._end_push(push)
 
-    async def _send(self, push: _Push) -> PushResult:
-        assert self._sender is not None
-        try:
-            target = PushTarget.from_meta(push.job.meta)
-        except InvalidValue as error:
-            text = str(error) if push.job.meta else "the job has no URL"
-            return PushResult("permanent-failure", 0, self._gateway.now_ms(), None, "no-url", text)
-        try:
-            return await self._sender.send(target, push.job.payload)
-        except asyncio.CancelledError:
-            if not push.canceled:
-                raise
-            assert push.task is not None
-            push.task.uncancel()
-            now_ms = self._gateway.now_ms()
-            return PushResult("permanent-failure", push.started_ms, now_ms, None, "canceled", "it was canceled")
+    def _tell_later(self, push: _Push, command: Command) -> None:
+        if push in self._unfinished:  # else it was given back
+            push.retry = asyncio.get_running_loop().call_later(_RETRY_S, self._tell, push, command)
 
-    async def _tell(self, push: _Push, result: PushResult) -> None:
-        """Tell the engine, again and again if it must be. Not being cancelled by `cancel` any more is the caller's."""
-        push.task = None  # what has an outcome cannot be cancelled
-        job = push.job
-        command: Command
-        if result.outcome == "success":
-            command = Complete(job.job_id, result.to_result(), job.attempt)
-        else:
-            push.queue.counters.failures += 1
-            self._report(push, result)
-            command = Fail(job.job_id, result.to_result(), job.attempt, final=result.outcome == "permanent-failure")
-        while True:
-            try:
-                reply = await self._gateway.execute(command)
-                break
-            except ServerUnavailable:
-                await asyncio.sleep(_RETRY_S)
-        if not isinstance(reply, Ok):
-            log.warning("job %s: the outcome of its push came too late: %s", job.job_id.hex(), result.outcome)
+    def _on_durable(self, told: list[tuple[_Push, Command]], lost: Unavailable | None) -> None:
+        """The log has these outcomes, or has lost them."""
+        for push, command in told:
+            if lost is None:
+                self._end_push(push)
+            else:
+                self._tell_later(push, command)
+
+    def _give_back(self, push: _Push) -> None:
+        """The server stops. If that does not work the lease ends by itself."""
+        if push.sending is not None:
+            push.sending.cancel()
+            push.sending = None
+        if push.retry is not None:
+            push.retry.cancel()
+            push.retry = None
+        with contextlib.suppress(ServerUnavailable):
+            self._gateway.post(Release(push.job.job_id, 0, push.job.attempt))
+        self._end_push(push)
 
     def _end_push(self, push: _Push) -> None:
-        if push.toucher is not None:
-            push.toucher.cancel()
-            push.toucher = None
-        push.task = None
+        if push not in self._unfinished:  # it was given back
+            return
+        self._unfinished.remove(push)
         if self._pushes.get(push.job.job_id) is push:  # else it has been leased again meanwhile
             del self._pushes[push.job.job_id]
         queue = push.queue
         queue.sending -= 1
         queue.has_room.set()
+        if self._drained is not None and not self._unfinished and not self._drained.done():
+            self._drained.set_result(None)
 
     def _report(self, push: _Push, result: PushResult) -> None:
         """Log a failure, but not each of a queue where nothing works."""
@@ -374,16 +420,32 @@ class Dispatcher:
 
     # -- keeping leases up ----------------------------------------------------------------------------------------
 
-    def _touch_later(self, push: _Push) -> None:
-        delay_s = max(push.job.ttr_ms / 3_000, _SHORTEST_TOUCH_S)
-        push.toucher = asyncio.get_running_loop().call_later(delay_s, self._touch, push)
+    def _touch_at(self, time_ms: int) -> None:
+        """One timer serves all pushes."""
+        if self._toucher is not None:
+            self._toucher.cancel()
+        self._next_touch_ms = time_ms
+        delay_s = max(time_ms - self._gateway.now_ms(), 0) / 1_000
+        self._toucher = asyncio.get_running_loop().call_later(delay_s, self._touch_all)
 
-    def _touch(self, push: _Push) -> None:
-        push.toucher = None
+    def _touch_all(self) -> None:
+        """Touch the leases whose time has come, and those whose time will come soon."""
+        self._toucher = None
+        now_ms = self._gateway.now_ms()
+        next_ms = NEVER_MS
+        for push in list(self._unfinished):
+            interval_ms = push.touch_interval_ms()
+            if push.touch_ms <= now_ms + interval_ms // 4:
+                push.touch_ms = now_ms + interval_ms if self._touch(push.job) else NEVER_MS
+            next_ms = min(next_ms, push.touch_ms)
+        self._next_touch_ms = next_ms
+        if next_ms < NEVER_MS:
+            self._touch_at(next_ms)
+
+    def _touch(self, job: LeasedJob) -> bool:
+        """Touch a lease; return whether it is still ours."""
         try:
-            reply = self._gateway.post(Touch(push.job.job_id, push.job.attempt))
+            reply = self._gateway.post(Touch(job.job_id, job.attempt))
         except ServerUnavailable:  # and then no lease ends either
-            self._touch_later(push)
-            return
-        if isinstance(reply, Ok):  # else it was deleted or taken away; what becomes of it is no longer up to us
-            self._touch_later(push)
+            return True
+        return isinstance(reply, Ok)  # else it was deleted or taken away; what becomes of it is no longer up to us

@@ -57,6 +57,8 @@ class Rate:
 
     def _forget(self, now_ms: int) -> None:
         step = now_ms // _STEP_MS
+        if step == self._step:
+            return
         for passed in range(self._step + 1, min(step, self._step + _STEPS) + 1):
             self._counts[passed % _STEPS] = 0
         self._step = max(step, self._step)
