@@ -31,6 +31,7 @@ from workq.http.fireworq.jobs import (
 from workq.http.fireworq.listing import State, list_failures, list_jobs, read_page
 from workq.http.fireworq.numbers import Numbers
 from workq.http.names import NUMBER, NumberedJobs, queue_name
+from workq.http.pages import Page
 from workq.http.settings import FireworqSettings
 from workq.replies import Jobs
 from workq.values import DELAY, shown
@@ -85,6 +86,7 @@ class FireworqDoor:
         self._settings = settings
         self._definitions = Definitions(gateway, dispatcher, settings)
         self._numbers = Numbers(gateway)
+        self._console = Page("fireworq", "Fireworq")
         self._user_agent = settings.dispatch_user_agent or f"Fireworq/{VERSION}"
         archive.register(DOOR, self._archived, forgets_successes=True)
         for key in settings.without_effect:
@@ -118,6 +120,8 @@ class FireworqDoor:
         router.add_route("*", "/routing/{category:.+}", routing)
         router.add_post("/job/{category:.+}", self._push)
         router.add_route("*", "/job/{category:.+}", _only_post)
+        router.add_get("/console", self._console.handle)
+        router.add_get("/console/{rest:.*}", self._console.handle)
         return served
 
     # -- the server ----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ const keepNumbers = (key, value, context) =>
 
 const parseJson = (text) => JSON.parse(text, keepNumbers);
 
-// Ask the server; `path` is relative to the page. Returns what it answered, throws an Error with its words.
+// Ask the server; `path` is relative to the page. Returns what it answered, JSON or plain text, throws an Error with its words.
 async function ask(method, path, body) {
   let response, text;
   try {
@@ -38,9 +38,14 @@ async function ask(method, path, body) {
   } catch {
     throw new Error("The server cannot be reached; this page tries again.");
   }
-  let answer = null;
-  try { answer = parseJson(text); } catch { /* not JSON: the status has to do */ }
-  if (!response.ok) throw new Error((answer && answer.error) || `The server answered with status ${response.status}.`);
+  const isPlain = (response.headers.get("Content-Type") || "").startsWith("text/plain");
+  let answer = isPlain ? text.trim() : null;
+  try { if (!isPlain) answer = parseJson(text); } catch { /* not JSON: the status has to do */ }
+  if (!response.ok) {
+    // What is plain has the status in words first, then an empty line and the reason.
+    const reason = isPlain ? answer.split("\n\n").pop() : answer && answer.error;
+    throw new Error(reason || `The server answered with status ${response.status}.`);
+  }
   return answer;
 }
 
@@ -95,13 +100,14 @@ function poll(refresh) {
   return run;
 }
 
-// `screens`: pairs of a pattern for the path below the page and a function of what it matches that returns an element.
+// `screens`: pairs of a pattern for the path below the page, as it stands in the address, and a function of what its groups
+// match, decoded, that returns an element.
 // `links`: pairs of path and title, for the bar.
 function start(title, links, screens) {
   const base = () => new URL(".", document.baseURI).pathname;
 
   function show() {
-    const below = decodeURI(location.pathname.slice(base().length)).replace(/\/+$/, "");
+    const below = location.pathname.slice(base().length).replace(/\/+$/, "");
     for (const stop of leave) stop();
     leave = [];
     hideTrouble();
@@ -112,7 +118,7 @@ function start(title, links, screens) {
     let screen = null;
     for (const [pattern, make] of screens) {
       const match = below.match(pattern);
-      if (match) { screen = make(...match.slice(1)); break; }
+      if (match) { screen = make(...match.slice(1).map(fromSegment)); break; }
     }
     find("#main").replaceChildren(screen || notFound());
   }
@@ -136,6 +142,13 @@ function start(title, links, screens) {
 
 let go;  // to the screen with a path below the page
 
+// A name as one segment of a path below the page. Its slashes are written in a way that nothing takes for slashes.
+const toSegment = (name) => encodeURIComponent(name.replace(/[%/]/g, encodeURIComponent));
+
+function fromSegment(segment) {
+  try { return decodeURIComponent(decodeURIComponent(segment)); } catch { return segment; }
+}
+
 const notFound = () => h("div.card", null, h("p.empty", null, h("b", null, "There is nothing here."),
   h("a", {href: ".", "data-to": ""}, "To the start page")));
 
@@ -154,7 +167,9 @@ function question(title, text, answers) {
 
 // -- how things are shown ------------------------------------------------------------------------------------------
 
-const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+const number = (value) => value.toLocaleString("en");
+
+const count = (many, what) => `${number(many)} ${what}${many === 1 ? "" : "s"}`;
 
 function duration(milliseconds) {
   if (milliseconds < 1000) return `${Math.max(0, Math.round(milliseconds))} ms`;
@@ -166,13 +181,14 @@ function duration(milliseconds) {
 
 function ago(time) {
   const seconds = Math.round((Date.now() - Date.parse(time)) / 1000);
-  if (seconds < 2) return "just now";
-  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
-    if (seconds >= length) return `${Math.floor(seconds / length)} ${unit} ago`;
-  }
+  const away = Math.abs(seconds);
+  if (away < 2) return "just now";
+  const [unit, length] = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, length]) => away >= length);
+  const told = `${Math.floor(away / length)} ${unit}`;
+  return seconds < 0 ? `in ${told}` : `${told} ago`;
 }
 
-// A time, told as how long ago; it stays true, and the pointer shows it in full.
+// A time, told as how long ago or ahead; it stays true, and the pointer shows it in full.
 function when(time) {
   if (!time) return h("span.dim", null, "–");
   return h("time", {datetime: time, title: new Date(time).toLocaleString()}, ago(time));
@@ -190,18 +206,29 @@ const status = (word) => h(`span.status.${word}`, null, word);
 const facts = (pairs) => h("dl.facts", null, pairs.filter((pair) => pair).map(([name, ...value]) =>
   [h("dt", null, name), h("dd", null, ...value)]));
 
+const jsonText = (value) => JSON.stringify(value, null, 2);
+
+const block = (title, text, kind) => h("section.card.padded", null, h("h2", null, title),
+  h(kind ? `pre.${kind}` : "pre", {tabindex: 0}, text));
+
+const label = (title, note, input) => h("label", null, h("span", null, title, " ", note ? h("small", null, note) : null), input);
+
 // `share`, from 0 to 1, draws a line below.
 const figure = (name, value, note, share) => h("dl.card.figure", {}, h("dt", null, name),
   h("dd", null, value, " ", note ? h("small", null, note) : null,
     share === undefined ? null : h("progress", {max: 1, value: Math.min(share, 1), "aria-label": name})));
 
-// Rows for items with an `id`: those that did not change stay as they are.
+// Rows for items with an `id`: those that did not change stay as they are, as do those that can `update` themselves.
 function updateRows(body, items, makeRow) {
   const old = new Map([...body.children].map((row) => [row.dataset.id, row]));
   const rows = items.map((item) => {
     const text = JSON.stringify(item);
     const row = old.get(item.id);
-    if (row && row.shows === text) return row;
+    if (row && (row.shows === text || row.update)) {
+      if (row.shows !== text) row.update(item);
+      row.shows = text;
+      return row;
+    }
     const made = makeRow(item);
     made.dataset.id = item.id;
     made.shows = text;

@@ -49,11 +49,11 @@ function actions(job, refresh, kind) {
 function figures(stats) {
   const ceiling = stats.dispatchers * Math.max(stats.maxWorkers, 1);
   return h("div.figures", null,
-    figure("Running", stats.numJobsRunning.toLocaleString("en"), `of ${ceiling} at a time`, stats.numJobsRunning / ceiling),
-    figure("Waiting", stats.numJobsWaiting.toLocaleString("en"),
+    figure("Running", number(stats.numJobsRunning), `of ${ceiling} at a time`, stats.numJobsRunning / ceiling),
+    figure("Waiting", number(stats.numJobsWaiting),
       `queue ${Math.round(100 * stats.numJobsInQueue / stats.queues)}% full`, stats.numJobsInQueue / stats.queues),
-    figure("Stored", stats.numStoredJobs.toLocaleString("en"), stats.jobLifetime ? `for ${stats.jobLifetimeStr}` : "for ever"),
-    figure("New in the last minute", stats.numJobsInLastMinute.toLocaleString("en")));
+    figure("Stored", number(stats.numStoredJobs), stats.jobLifetime ? `for ${stats.jobLifetimeStr}` : "for ever"),
+    figure("New in the last minute", number(stats.numJobsInLastMinute)));
 }
 
 function jobsScreen() {
@@ -148,8 +148,6 @@ function magnifier() {
 
 // -- one job -------------------------------------------------------------------------------------------------------
 
-const jsonText = (value) => JSON.stringify(value, null, 2);
-
 function outputText(text) {
   try { return jsonText(parseJson(text)); } catch { return text; }
 }
@@ -178,8 +176,6 @@ function jobScreen(id) {
 }
 
 function jobDetail(job, refresh) {
-  const block = (title, text, kind) => h("section.card.padded", null, h("h2", null, title),
-    h(kind ? `pre.${kind}` : "pre", {tabindex: 0}, text));
   return [
     h("div.head", null, h("h1", null, job.name), status(job.status), h("span.grow"), actions(job, refresh)),
     h("div.columns", null,
@@ -257,7 +253,6 @@ function newScreen() {
     if (!await attempt(async () => go(`job/${(await ask("POST", "internal/job", body())).id}`))) update();
   }
 
-  const label = (title, note, input) => h("label", null, h("span", null, title, " ", note ? h("small", null, note) : null), input);
   return h("div", null, h("div.head", null, h("h1", null, "New job")),
     h("form.card.sheet", {onsubmit: submit, oninput: update, novalidate: true},
       label("URL", "where the job is sent", url),
@@ -277,7 +272,6 @@ function statsScreen() {
   poll(async (ended) => {
     const stats = await ask("GET", "internal/stats");
     if (ended()) return;
-    const number = (value) => value.toLocaleString("en");
     all.replaceChildren(
       figure("Jobs running", number(stats.numRunningJobs)), figure("Jobs waiting", number(stats.numWaitingJobs)),
       figure("Busy workers", number(stats.numWorkers)), figure("Queue usage", number(stats.queueUsage)),
