@@ -446,6 +446,19 @@ class InspectJobIds(Command):
         self.name = name
 
 
+class InspectLatest(Command):
+    """List the jobs of a queue that became ready last, and those that were leased last: up to `limit` of each, the last
+    first. Reply: `LatestJobs`.
+    """
+
+    __match_args__ = ("name", "limit")
+    __slots__ = __match_args__
+
+    def __init__(self, name: bytes, limit: int) -> None:
+        self.name = name
+        self.limit = limit
+
+
 class InspectJobs(Command):
     """List the ready jobs of a queue in the order of their lease. Replies: `Jobs`, `NotFound`."""
 

@@ -372,6 +372,16 @@ class Jobs(Reply):
         self.jobs = jobs
 
 
+class LatestJobs(Reply):
+    """Jobs, each with the time at which its lease ends, in Unix milliseconds; 0 for one that is not leased."""
+
+    __match_args__ = ("jobs",)
+    __slots__ = __match_args__
+
+    def __init__(self, jobs: list[tuple[JobInfo, int]]) -> None:
+        self.jobs = jobs
+
+
 class JobIds(Reply):
     """Ids of jobs."""
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.engine.driver import Driver, job_id
 from workq import commands as c
-from workq.replies import NOT_FOUND, OK, Documents, JobIds, Jobs
+from workq.replies import NOT_FOUND, OK, Documents, JobIds, Jobs, LatestJobs
 from workq.values import InvalidValue, JobSpec, RetryPolicy
 
 
@@ -110,3 +110,22 @@ def test_the_ids_of_a_queue_are_those_of_jobs_in_any_state(driver: Driver) -> No
     assert isinstance(reply, JobIds)
     assert sorted(reply.job_ids) == [job_id(number) for number in (1, 2, 3, 6)]
     assert driver.do(c.InspectJobIds(b"nothing")) == JobIds([])
+
+
+def test_the_latest_of_a_queue_are_those_that_became_ready_or_were_leased_last(driver: Driver) -> None:
+    for number in range(1, 7):
+        driver.do(c.Add(job_id(number), JobSpec(b"q", 1000, 60_000), b""))
+    for _ in range(3):
+        driver.do(c.Lease((b"q",), 0))
+    ends_ms = driver.now_ms + 1000
+    driver.do(c.Release(job_id(2)))
+    driver.do(c.Delete(job_id(6)))
+    reply = driver.do(c.InspectLatest(b"q", 2))
+    assert isinstance(reply, LatestJobs)
+    assert [(job.job_id, lease_end_ms) for job, lease_end_ms in reply.jobs] == [
+        (job_id(2), 0),
+        (job_id(5), 0),
+        (job_id(3), ends_ms),
+        (job_id(1), ends_ms),
+    ]
+    assert driver.do(c.InspectLatest(b"nothing", 2)) == LatestJobs([])

@@ -26,6 +26,7 @@ INTERNAL = {
     commands.GetDocument,
     commands.ListDocuments,
     commands.InspectJobIds,
+    commands.InspectLatest,
     commands.Ping,
     commands.Quit,
 }

@@ -11,6 +11,7 @@ from workq.replies import (
     JobIds,
     JobInfo,
     Jobs,
+    LatestJobs,
     QueueInfo,
     Queues,
     RecurringInfo,
@@ -33,6 +34,13 @@ def answer(state: State, command: c.Command, now_ms: int) -> Reply:
         return Queues([_queue_info(state.queues[name], now_ms) for name in names])
     if isinstance(command, c.InspectJobIds):
         return JobIds([job.job_id for job in state.jobs.values() if job.spec.name == command.name])
+    if isinstance(command, c.InspectLatest):
+        queue = state.queues.get(command.name)
+        if queue is None:
+            return LatestJobs([])
+        latest = [(_job_info(job), 0) for job in queue.lists[READY].newest(0, command.limit)]
+        latest += [(_job_info(job), job.deadline_ms) for job in queue.lists[LEASED].newest(0, command.limit)]
+        return LatestJobs(latest)
     if isinstance(command, c.InspectJobs):
         queue = state.queues.get(command.name)
         if queue is None:

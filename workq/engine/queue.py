@@ -219,7 +219,7 @@ class JobList:
         return list(islice(self, cursor, cursor + limit))
 
     def newest(self, cursor: int, limit: int) -> list[Job]:
-        """Finished jobs from `cursor` on, the last to end first. Walks over those that are left out."""
+        """Jobs from `cursor` on, the last to come, or to end, first. Walks over those that are left out."""
         if not self.is_sorted:
             self._sort()
         page: list[Job] = []

@@ -22,13 +22,14 @@ from aiohttp.typedefs import Middleware
 from msgspec.json import decode, encode
 
 from workq import commands as c
-from workq.archive import Archive, ArchivedJob
+from workq.archive import Archive, ArchivedJob, Query
 from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway
 from workq.http.application import Handler, HttpError, application, plain_error, read_body
 from workq.http.names import queue_name
+from workq.http.pages import Page
 from workq.http.settings import MessagesSettings
-from workq.replies import Documents, Jobs, LeasedJob
+from workq.replies import Documents, JobInfo, Jobs, LatestJobs, LeasedJob
 from workq.values import COUNT, DAY_MS, LONGEST_QUEUE_TTR, TTL, JobSpec, Range, shown
 
 log = logging.getLogger("workq.http.messages")
@@ -40,6 +41,11 @@ _LEASED: Final = 4  # as `inspect job` numbers the states
 _INTEGER: Final = Range("integer", -(2**63), 2**63 - 1)
 _COMPLETED: Final = 1  # flags in the archive
 _FAILED: Final = 2
+# What the page shows: so many messages, and so much of the JSON of each.
+_SHOWN: Final = 10
+_LONGEST_ARGS: Final = 1_000
+# Queues looked at in one go; then others have their turn.
+_QUEUES_AT_ONCE: Final = 100
 _OPTIONS: Final = ("max_attempts", "visibility_timeout_seconds")
 
 
@@ -78,6 +84,22 @@ class _Ended(msgspec.Struct):
     attempts: int
 
 
+class ShownMessage(msgspec.Struct):
+    """A message as the page shows it. `args` is the beginning of its JSON; times are UTC, None for what has not
+    happened or is not known.
+    """
+
+    id: str
+    queue: str
+    args: str
+    attempts: int
+    inserted_at: str
+    locked_at: str | None = None
+    completed_at: str | None = None
+    failed_at: str | None = None
+    updated_at: str | None = None
+
+
 class MessagesDoor:
     """The API of messages on our jobs."""
 
@@ -85,6 +107,7 @@ class MessagesDoor:
         self._gateway = gateway
         self._archive = archive
         self._settings = settings
+        self._page = Page("messages", "hq web ui")
         archive.register(DOOR, self._archived)
         for key in settings.without_effect:
             log.warning("[messages]: %s has no effect: messages are kept in --data-dir", key)
@@ -105,6 +128,8 @@ class MessagesDoor:
             served.router.add_get(f"/queues/{{name}}/receive{slash}", self._receive, allow_head=False)
             served.router.add_put(f"/messages/{{id}}/complete{slash}", self._complete)
             served.router.add_put(f"/messages/{{id}}/fail{slash}", self._fail)
+            served.router.add_get(f"/web{slash}", self._page.handle)
+        served.router.add_get("/web/messages", self._list_latest)
         return served
 
     # -- queues --------------------------------------------------------------------------------------------------
@@ -197,6 +222,22 @@ class MessagesDoor:
         job = found.jobs[0]
         return job.state == _LEASED and job.name.startswith(DOOR.encode() + b".")
 
+    # -- the page ------------------------------------------------------------------------------------------------
+
+    async def _list_latest(self, request: web.Request) -> web.Response:
+        """The messages that changed last, over all queues, the last first."""
+        archived = await self._archive.find(Query(door=DOOR, order="finished", descending=True, limit=_SHOWN))
+        placed = [(entry.finished_ms, _shown_ended(entry)) for entry in archived]
+        for number, (key, kept) in enumerate(await self._documents(_DOCUMENT), 1):
+            name = key.removeprefix(_DOCUMENT)
+            reply = await self._gateway.execute(c.InspectLatest(queue_name(DOOR, name), _SHOWN))
+            assert isinstance(reply, LatestJobs)
+            placed += _placed(name, kept, reply.jobs)
+            if number % _QUEUES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        placed.sort(key=lambda each: -each[0])
+        return _json([message for _, message in placed[:_SHOWN]])
+
     # -- what is kept --------------------------------------------------------------------------------------------
 
     async def _documents(self, prefix: str) -> list[tuple[str, _Kept]]:
@@ -279,6 +320,50 @@ def _queue(name: str, kept: _Kept) -> Queue:
     return Queue(
         name, kept.max_attempts, kept.visibility_timeout_seconds, _time(kept.inserted_ms), _time(kept.updated_ms)
     )
+
+
+def _placed(name: str, kept: _Kept, jobs: list[tuple[JobInfo, int]]) -> list[tuple[int, ShownMessage]]:
+    """The messages of a queue with the times at which they changed, for sorting.
+
+    When a lock ran out is not kept, but what came before is: no earlier than that.
+    """
+    placed = []
+    earliest_ms = 0
+    for job, lock_ends_ms in reversed(jobs):
+        message = ShownMessage(
+            str(uuid.UUID(bytes=job.job_id)), name, _shown_args(job.payload), job.attempts, _time(job.created_ms)
+        )
+        changed_ms = job.created_ms
+        if lock_ends_ms:
+            changed_ms = lock_ends_ms - kept.visibility_timeout_seconds * 1000
+            message.locked_at = message.updated_at = _time(changed_ms)
+        elif job.attempts == 0:
+            message.updated_at = message.inserted_at
+        if not lock_ends_ms:
+            changed_ms = earliest_ms = max(changed_ms, earliest_ms)
+        placed.append((changed_ms, message))
+    return placed[::-1]
+
+
+def _shown_ended(entry: ArchivedJob) -> ShownMessage:
+    ended = decode(entry.data, type=_Ended)
+    finished = _time(entry.finished_ms)
+    return ShownMessage(
+        str(uuid.UUID(bytes=entry.job_id)),
+        entry.queue,
+        _shown_args(bytes(ended.args)),
+        ended.attempts,
+        _time(entry.created_ms),
+        completed_at=finished if entry.flags == _COMPLETED else None,
+        failed_at=finished if entry.flags == _FAILED else None,
+        updated_at=finished,
+    )
+
+
+def _shown_args(args: bytes) -> str:
+    if len(args) <= _LONGEST_ARGS:
+        return args.decode("utf-8", "replace")
+    return args[:_LONGEST_ARGS].decode("utf-8", "ignore") + "…"
 
 
 def _time(time_ms: int) -> str:

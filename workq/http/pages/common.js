@@ -201,7 +201,7 @@ setInterval(() => {
   }
 }, 1000);
 
-const status = (word) => h(`span.status.${word}`, null, word);
+const status = (word, text) => h(`span.status.${word}`, null, text || word);
 
 const facts = (pairs) => h("dl.facts", null, pairs.filter((pair) => pair).map(([name, ...value]) =>
   [h("dt", null, name), h("dd", null, ...value)]));

@@ -248,7 +248,7 @@ function jobScreen(queue, id) {
       onclick: async () => { if (await removeJob(queue, job)) go(screenOf(queue, "jobs")); }}, "Delete")),
     h("div.columns", null,
       h("section.card.padded", null, h("h2", null, `Job ${job.id}`), facts([
-        ["Status", job.status === "grabbed" ? status("running") : status("waiting")],
+        ["Status", job.status === "grabbed" ? status("running", "grabbed") : status("waiting", "claimed")],
         ["Category", job.category], ["URL", h("span.mono", null, job.url)],
         ["Pushed", when(job.created_at)], ["Next try", when(job.next_try)], ["Failed tries", tries(job)],
         ["Delay before a retry", duration(job.retry_delay * 1000)], ["Timeout", job.timeout ? duration(job.timeout * 1000) : "none"],
@@ -262,11 +262,7 @@ function jobScreen(queue, id) {
 const failurePath = (queue, id) => `${queuePath(queue)}/failed/${id}`;
 const removeFailure = (queue, entry) =>
   remove(`Delete the failure of job ${entry.job_id}?`, "It is gone for good, with its payload.", [failurePath(queue, entry.id)]);
-const howFailed = (entry) => {
-  const shown = status("failure");
-  shown.textContent = entry.result.status === "failure" ? "failure" : entry.result.status.replace(/-failure$/, "");
-  return shown;
-};
+const howFailed = (entry) => status("failure", entry.result.status.replace(/-failure$/, ""));
 
 function failureRow(queue, entry, refresh) {
   return h("tr", null,
