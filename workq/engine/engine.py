@@ -334,10 +334,9 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
-        if command.attempt and not _holds(job, command.attempt):
-            return _too_late(job, command.attempt)
-        if job.result is not None:
-            return DUPLICATE_RESULT
+        refusal = _no_finisher(job, command.attempt)
+        if refusal is not None:
+            return refusal
         self._commit(job, Completed(command.job_id, command.result, now_ms))
         traffic = job.queue.traffic
         if now_ms >= traffic.slot_ends_ms:
@@ -353,10 +352,9 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
-        if command.attempt and not _holds(job, command.attempt):
-            return _too_late(job, command.attempt)
-        if job.result is not None:
-            return DUPLICATE_RESULT
+        refusal = _no_finisher(job, command.attempt)
+        if refusal is not None:
+            return refusal
         fails = job.fails + 1
         if command.final or fails >= job.spec.max_fails or job.queue.is_last_attempt(job):
             self._commit(job, Failed(command.job_id, command.result, now_ms))
@@ -373,10 +371,9 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
-        if command.attempt and not _holds(job, command.attempt):
-            return LEASE_EXPIRED
-        if job.state != LEASED:
-            return NOT_LEASED
+        refusal = _no_holder(job, command.attempt)
+        if refusal is not None:
+            return refusal
         self._commit(job, Touched(command.job_id, now_ms))
         return OK
 
@@ -384,10 +381,9 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
-        if command.attempt and not _holds(job, command.attempt):
-            return LEASE_EXPIRED
-        if job.state != LEASED:
-            return NOT_LEASED
+        refusal = _no_holder(job, command.attempt)
+        if refusal is not None:
+            return refusal
         self._commit(job, Progressed(command.job_id, command.progress))
         if command.touches:
             self._commit(job, Touched(command.job_id, now_ms))
@@ -397,10 +393,9 @@ class Engine:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
-        if command.attempt and not _holds(job, command.attempt):
-            return LEASE_EXPIRED
-        if job.state != LEASED:
-            return NOT_LEASED
+        refusal = _no_holder(job, command.attempt)
+        if refusal is not None:
+            return refusal
         due_ms = now_ms + command.delay_ms if command.delay_ms else 0
         self._end_lease(job, Released(command.job_id, due_ms), now_ms)
         self._offer(job.queue, now_ms)
@@ -861,9 +856,18 @@ def _holds(job: Job, attempt: int) -> bool:
     return job.state == LEASED and job.attempts == attempt
 
 
-def _too_late(job: Job, attempt: int) -> Refused:
-    """What to tell a worker that would finish `job` and does not hold it; it may be repeating itself."""
-    return DUPLICATE_RESULT if job.result is not None and job.attempts == attempt else LEASE_EXPIRED
+def _no_holder(job: Job, attempt: int) -> Refused | None:
+    """What to tell a worker that does not hold `job`; None if it does, as far as it says who it is."""
+    if attempt and not _holds(job, attempt):
+        return LEASE_EXPIRED
+    return None if job.state == LEASED else NOT_LEASED
+
+
+def _no_finisher(job: Job, attempt: int) -> Refused | None:
+    """What to tell a worker that cannot finish `job`, perhaps because it has done so before; None if it can."""
+    if job.result is not None:
+        return DUPLICATE_RESULT if attempt in (0, job.attempts) else LEASE_EXPIRED
+    return LEASE_EXPIRED if attempt and not _holds(job, attempt) else None
 
 
 def _outcome(job: Job) -> JobResult:
