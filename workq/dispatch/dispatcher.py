@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -91,6 +91,19 @@ class _Push:
         self._on_result(self, result)
 
 
+class Watcher(Protocol):
+    """Hears of each job that is pushed, as it happens. It must not take long."""
+
+    def on_begin(self, job: LeasedJob) -> None:
+        """A job is sent."""
+
+    def on_failed_try(self, job: LeasedJob, result: PushResult) -> None:
+        """A try has failed, and the engine knows."""
+
+    def on_end(self, job: Job) -> None:
+        """A job has ended, pushed or not."""
+
+
 class _Queue:
     """A pushed queue, or one that was or might be: its figures stay."""
 
@@ -124,6 +137,11 @@ class Dispatcher:
         self._toucher: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None  # somebody waits until nothing is being sent
         self._counting = False
+        self._watcher: Watcher | None = None
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` what happens from now on."""
+        self._watcher = watcher
 
     # -- which queues are pushed ----------------------------------------------------------------------------------
 
@@ -228,6 +246,8 @@ class Dispatcher:
                 else:
                     counters.permanent_failures += 1
                 counters.elapsed_ms += now_ms - job.created_ms
+                if self._watcher is not None:
+                    self._watcher.on_end(job)
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -313,6 +333,8 @@ class Dispatcher:
         queue.sending += 1
         push = self._pushes[job.job_id] = _Push(job, queue, now_ms, self._on_result)
         self._unfinished.add(push)
+        if self._watcher is not None:
+            self._watcher.on_begin(job)
         if push.touch_ms < self._next_touch_ms:
             self._touch_at(push.touch_ms)
         try:
@@ -341,6 +363,8 @@ class Dispatcher:
                 self._report(push, result)
                 command = Fail(job.job_id, result.to_result(), job.attempt, final=result.outcome == "permanent-failure")
             self._tell(push, command)
+            if self._watcher is not None and result.outcome != "success":
+                self._watcher.on_failed_try(job, result)
         except Exception:
             self._abandon(push)
 

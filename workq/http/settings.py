@@ -111,6 +111,7 @@ class HqSettings:
 
 _ELSEWHERE: Final = "without effect: it is said for the whole server"
 _ANYTHING: Final = Kind("VALUE", "a value", str, (int, float, bool))
+_QueueLogLevel = Literal["debug", "info", "warn", "error", "fatal", "0", "1", "2", "3", "4"]
 _POSITIVE: Final = whole_number(Range("number", 1, 2**32 - 1))
 
 
@@ -168,9 +169,16 @@ class FireworqSettings:
     access_log_tag: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ACCESS_LOG_TAG")
     error_log: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ERROR_LOG")
     error_log_level: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ERROR_LOG_LEVEL")
-    queue_log: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_QUEUE_LOG")
-    queue_log_tag: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_QUEUE_LOG_TAG")
-    queue_log_level: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_QUEUE_LOG_LEVEL")
+    queue_log: str | None = setting(
+        "a file for the queue log, - for standard output; none unless given", TEXT, variable="FIREWORQ_QUEUE_LOG"
+    )
+    queue_log_tag: str = setting("the tag of its lines", TEXT, "fireworq.queue", variable="FIREWORQ_QUEUE_LOG_TAG")
+    queue_log_level: _QueueLogLevel = setting(
+        "debug: jobs that are taken, too; from warn on, nothing",
+        one_of(_QueueLogLevel),
+        "info",
+        variable="FIREWORQ_QUEUE_LOG_LEVEL",
+    )
     driver: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_DRIVER")
     mysql_dsn: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_MYSQL_DSN")
     queue_mysql_dsn: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_QUEUE_MYSQL_DSN")

@@ -54,7 +54,7 @@ class Web:
     """
 
     def __init__(self, settings: Settings, gateway: Gateway) -> None:
-        """Raises `StartError` when the access log cannot be written, or the archive not be read."""
+        """Raises `StartError` when the access log or the queue log cannot be written, or the archive not be read."""
         try:
             access_log = open_access_log(settings.access_log, settings.access_log_file)
         except OSError as error:
@@ -71,7 +71,10 @@ class Web:
         self.metrics.add(DispatcherMetrics(self.dispatcher))
         self.metrics.add(ArchiveMetrics(self.archive))
         self._server = HttpServer(settings.http_idle_timeout, access_log, self.metrics.requests.count)
-        fireworq = self._fireworq = FireworqDoor(gateway, self.archive, self.dispatcher, settings.fireworq)
+        try:
+            fireworq = self._fireworq = FireworqDoor(gateway, self.archive, self.dispatcher, settings.fireworq)
+        except OSError as error:
+            raise StartError(f"cannot write {settings.fireworq.queue_log}: {error.strerror}") from None
         self._doors: Mapping[str, Door] = {
             "hq": HqDoor(gateway, self.archive, self.dispatcher, settings.hq),
             "fireworq": fireworq,

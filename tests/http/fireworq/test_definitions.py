@@ -34,6 +34,11 @@ class TestServer:
         assert {"bind", "mysql_dsn", "access_log", "shutdown_timeout"} < set(settings)
         assert {type(value) for value in settings.values()} == {str}
 
+    def test_figures_of_the_process(self, http: HttpClient) -> None:
+        answer = http.get("/stats")
+        assert (answer.status, answer.type) == (200, "application/json")
+        assert min(answer.json[key] for key in ("time", "cpu_num", "memory_sys")) > 0
+
     @pytest.mark.parametrize("path", ["/nope", "/queue", "/queue/x/y", "/queues/x", "/job", "/job/", "/routing/"])
     def test_an_unknown_path_is_404(self, http: HttpClient, path: str) -> None:
         answer = http.get(path)

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import resource
 import socket
+import time
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -30,6 +32,7 @@ from workq.http.fireworq.jobs import (
 )
 from workq.http.fireworq.listing import State, list_failures, list_jobs, read_page
 from workq.http.fireworq.numbers import Numbers
+from workq.http.fireworq.queue_log import QueueLog
 from workq.http.names import NUMBER, NumberedJobs, queue_name
 from workq.http.pages import Page
 from workq.http.settings import FireworqSettings
@@ -58,6 +61,14 @@ class _Node(msgspec.Struct):
     host: str
 
 
+class _ProcessStats(msgspec.Struct):
+    """Of the figures that the original has of its process, those that mean something here: Unix nanoseconds, bytes."""
+
+    time: int
+    cpu_num: int
+    memory_sys: int
+
+
 class _Stats(msgspec.Struct):
     """The figures of a queue since the start; times are in milliseconds."""
 
@@ -80,6 +91,7 @@ class FireworqDoor:
     """The API of Fireworq on our jobs."""
 
     def __init__(self, gateway: Gateway, archive: Archive, dispatcher: Dispatcher, settings: FireworqSettings) -> None:
+        """Raises `OSError` when the queue log cannot be written."""
         self._gateway = gateway
         self._archive = archive
         self._dispatcher = dispatcher
@@ -89,6 +101,10 @@ class FireworqDoor:
         self._console = Page("fireworq", "Fireworq")
         self._user_agent = settings.dispatch_user_agent or f"Fireworq/{VERSION}"
         archive.register(DOOR, self._archived, forgets_successes=True)
+        self._queue_log: QueueLog | None = None
+        if settings.queue_log:
+            self._queue_log = QueueLog(gateway, settings)
+            dispatcher.watch(self._queue_log)
         for key in settings.without_effect:
             log.warning("[fireworq]: %s has no effect: it is said for the whole server, see workq-server --help", key)
 
@@ -105,6 +121,7 @@ class FireworqDoor:
         for path in ("", "/", "/version"):
             router.add_route("*", path, self._version)
         router.add_route("*", "/settings", self._show_settings)
+        router.add_route("*", "/stats", self._process_stats)
         router.add_route("*", "/queues", self._queues)
         router.add_route("*", "/queues/stats", self._all_stats)
         router.add_route("*", "/queue/{queue}", _by_method(self._queue, self._put_queue, self._delete_queue))
@@ -131,6 +148,10 @@ class FireworqDoor:
 
     async def _show_settings(self, request: Request) -> Response:
         return _json(self._settings.shown(self._user_agent))
+
+    async def _process_stats(self, request: Request) -> Response:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return _json(_ProcessStats(time.time_ns(), os.cpu_count() or 1, memory))
 
     # -- queues --------------------------------------------------------------------------------------------------
 
@@ -220,6 +241,8 @@ class FireworqDoor:
         run_at_ms = min(now_ms + (asked.run_after or 0) * 1_000, now_ms + DELAY.highest)
         await self._gateway.execute(Schedule(job_id, spec_of(asked, queue), run_at_ms, body, target.to_meta()))
         self._dispatcher.count_push(queue_name(DOOR, queue))
+        if self._queue_log is not None:
+            self._queue_log.on_push(target.to_meta(), body, run_at_ms, asked.max_retries or 0)
         return _json(pushed(asked, target, number, queue, category))
 
     async def _list(self, request: Request) -> Response:

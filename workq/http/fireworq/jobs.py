@@ -166,7 +166,7 @@ def pushed(request: PushRequest, target: PushTarget, number: int, queue: str, ca
 
 def shown_job(job: JobInfo) -> ShownJob:
     """A job as inspection shows it. Raises `InvalidValue` for one that this door did not make."""
-    target, kept = _read(job.meta)
+    target, kept = read_meta(job.meta)
     return ShownJob(
         kept.number,
         kept.category,
@@ -196,7 +196,7 @@ def archived(job: Job, now_ms: int) -> ArchivedJob | Fate:
     """What becomes of a job that has just finished: failures go into the failure log, successes are forgotten."""
     if job.state == COMPLETED:
         return Fate.FORGET
-    target, kept = _read(job.meta)
+    target, kept = read_meta(job.meta)
     result = PushResult.from_result(job.result or b"")
     body = job.payload
     ended = _Ended(kept.number, shown_payload(body) if body else _EMPTY, _told(job, result), max(job.fails, 1))
@@ -239,7 +239,8 @@ def shown_time(time_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}{'Z' if offset == '+0000' else f'{offset[:3]}:{offset[3:5]}'}"
 
 
-def _read(meta: bytes) -> tuple[PushTarget, _Kept]:
+def read_meta(meta: bytes) -> tuple[PushTarget, _Kept]:
+    """What the door keeps with a job. Raises `InvalidValue` or `msgspec.DecodeError` for one that it did not make."""
     target = PushTarget.from_meta(meta)
     return target, decode(target.door, type=_Kept)
 
