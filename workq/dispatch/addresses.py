@@ -113,7 +113,7 @@ class AddressRules:
 
 
 def is_literal(host: str) -> bool:
-    """Whether `host` is used as an address, without being resolved: the same test as aiohttp's."""
+    """Whether `host` is used as an address, without being resolved."""
     return ":" in host or host.replace(".", "").isdigit()
 
 
