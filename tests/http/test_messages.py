@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.http.client import Answer, HttpClient
+from tests.http.client import until as wait_until
 from tests.server import ServerProcess
 
 MESSAGES = ("--messages-listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
@@ -144,6 +146,16 @@ class TestQueues:
         assert options() == (3, 4)
         assert is_empty_ok(http.put(f"/queues/{queue}"))
         assert options() == (3, 4)
+
+    def test_a_change_is_dated(self, http: HttpClient, queue: str) -> None:
+        before = http.get(f"/queues/{queue}").json
+
+        def is_later() -> bool:
+            http.put(f"/queues/{queue}?max_attempts=7")
+            return bool(http.get(f"/queues/{queue}").json["updated_at"] > before["updated_at"])
+
+        wait_until(is_later)
+        assert http.get(f"/queues/{queue}").json["inserted_at"] == before["inserted_at"]
 
     def test_a_wrong_change_changes_nothing(self, http: HttpClient, queue: str) -> None:
         assert http.put(f"/queues/{queue}?max_attempts=0&visibility_timeout_seconds=9").status == 422
@@ -311,6 +323,25 @@ class TestErrors:
             with server.connect((host, port)) as slow:
                 slow.send(b"POST /queues/q/enqueue HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
                 assert slow.line().startswith(b"HTTP/1.1 408 ")
+
+
+class TestSettings:
+    def test_a_variable_of_old_counts(self) -> None:
+        with (
+            ServerProcess(*MESSAGES, env={"REQUEST_TIMEOUT": "0.05"}) as server,
+            server.connect(server.http_addresses["messages"]) as slow,
+        ):
+            slow.send(b"POST /queues/q/enqueue HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+            assert slow.line().startswith(b"HTTP/1.1 408 ")
+
+    def test_a_port_and_a_database_may_stay_in_the_file(self, tmp_path: Path) -> None:
+        with socket.create_server(("", 0)) as probe:
+            port = probe.getsockname()[1]
+        config = tmp_path / "workq.toml"
+        config.write_text(f'[messages]\nport = {port}\ndatabase = "/var/lib/hq.db"\n')
+        with ServerProcess("--config", str(config)) as server:
+            assert server.http_addresses["messages"] == ("0.0.0.0", port)
+            assert "[messages]: database has no effect: messages are kept in --data-dir" in server.log()
 
 
 def test_everything_is_there_after_a_kill(tmp_path: Path) -> None:

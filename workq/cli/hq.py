@@ -15,6 +15,7 @@ from rich.text import Text
 
 from workq.cli.output import console
 from workq.cli.session import ERROR, F
+from workq.version import VERSION
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:19900"
 # How long an answer may take; a list of everything takes longest.
@@ -111,6 +112,7 @@ def _check_ids(ids: tuple[str, ...]) -> None:
 
 
 @click.group()
+@click.version_option(VERSION, "--version", "-v", prog_name="workq hq")
 def hq() -> None:
     """Jobs that are sent to a URL: the command line of HQ.
 

@@ -10,7 +10,17 @@ import pytest
 from tests.http.client import HttpClient
 from tests.http.fireworq.conftest import FLAGS
 from tests.server import ServerProcess
+from tests.webworker import WebWorker
 from workq.version import VERSION
+
+# All that Fireworq has.
+SETTINGS = {
+    *("bind", "pid", "shutdown_timeout", "keep_alive", "config_refresh_interval", "driver"),
+    *("queue_default", "queue_default_polling_interval", "queue_default_max_workers"),
+    *("dispatch_keep_alive", "dispatch_max_conns_per_host", "dispatch_idle_conn_timeout", "dispatch_user_agent"),
+    *("access_log", "access_log_tag", "error_log", "error_log_level", "queue_log", "queue_log_tag", "queue_log_level"),
+    *("mysql_dsn", "queue_mysql_dsn", "repository_mysql_dsn"),
+}
 
 
 def name() -> str:
@@ -31,7 +41,7 @@ class TestServer:
         assert settings["queue_default_polling_interval"] == "200"
         assert settings["keep_alive"] == settings["dispatch_keep_alive"] == "false"
         assert settings["dispatch_user_agent"] == f"Fireworq/{VERSION}"
-        assert {"bind", "mysql_dsn", "access_log", "shutdown_timeout"} < set(settings)
+        assert set(settings) == SETTINGS
         assert {type(value) for value in settings.values()} == {str}
 
     def test_figures_of_the_process(self, http: HttpClient) -> None:
@@ -215,6 +225,20 @@ class TestSettings:
             assert "Connection" not in answer.headers
             assert "Connection" not in http.put("/queue/x", body=b"{").headers
             assert "mysql_dsn has no effect" in server.log()
+
+    def test_what_web_workers_are_told_is_a_setting(self) -> None:
+        env = {
+            "FIREWORQ_BIND": "127.0.0.1:0",
+            "FIREWORQ_QUEUE_DEFAULT_POLLING_INTERVAL": "50",
+            "FIREWORQ_DISPATCH_KEEP_ALIVE": "true",
+            "FIREWORQ_DISPATCH_USER_AGENT": "somebody/1",
+        }
+        with WebWorker() as worker, ServerProcess(env=env) as server, HttpClient(server, "fireworq") as http:
+            assert http.get("/queue/default").json["polling_interval"] == 50
+            assert http.post("/job/foo", {"url": worker.url("/")}).headers["Connection"] == "close"
+            (request,) = worker.wait_for_requests(1)
+            assert request.values("User-Agent") == ["somebody/1"]
+            assert "close" not in request.values("Connection")
 
     def test_a_table_of_the_toml_file_counts(self, tmp_path: Path) -> None:
         config = tmp_path / "workq.toml"

@@ -109,6 +109,7 @@ class TestWhatIsSent:
         assert request.values("Content-Type") == ["application/json"]
         assert request.values("User-Agent") == [f"Fireworq/{VERSION}"]
         assert request.values("Content-Length") == [str(len(body))]
+        assert request.values("Accept-Encoding") == ["gzip"]
         assert request.values("Connection") == ["close"]
 
     def test_redirects_are_followed(self, fireworq: Fireworq) -> None:

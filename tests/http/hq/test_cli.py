@@ -11,6 +11,7 @@ from tests.http.hq.door import NOWHERE, Hq
 from tests.server import ServerProcess
 from tests.webworker import WebWorker
 from workq.cli.main import workq as command
+from workq.version import VERSION
 
 Run = Callable[..., Result]
 
@@ -37,6 +38,12 @@ def run(address: str) -> Run:
 
 def push(run: Run, **fields: object) -> str:
     return run("push", "-", stdin=json.dumps({"url": NOWHERE, **fields})).stdout.strip()
+
+
+@pytest.mark.parametrize("option", ["--version", "-v"])
+def test_the_version(option: str) -> None:
+    result = CliRunner().invoke(command, ["hq", option], prog_name="workq")
+    assert (result.exit_code, result.output) == (0, f"workq hq, version {VERSION}\n")
 
 
 class TestPush:

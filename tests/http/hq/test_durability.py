@@ -1,7 +1,9 @@
 """What is left of jobs after a crash, a restart, and as time goes by; and the settings."""
 
+import contextlib
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,20 @@ class TestOrderlyRestart:
         with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server, Hq(server) as hq:
             assert hq.list() == before
             assert hq.get("/stats").json["numStoredJobs"] == 2
+
+
+class TestLifetime:
+    def test_finished_jobs_go_28_days_after_they_were_pushed(self, tmp_path: Path, worker: WebWorker) -> None:
+        flags = (*HQ, "--data-dir", str(tmp_path))
+        with ServerProcess(*flags) as server, Hq(server) as hq:
+            old, young = [hq.done(worker.url())["id"] for _ in range(2)]
+            server.signal(signal.SIGTERM)
+            assert server.wait() == 0
+        with contextlib.closing(sqlite3.connect(tmp_path / "archive.sqlite")) as archive, archive:
+            archive.execute("UPDATE jobs SET created_ms = created_ms - ? WHERE number = ?", (28 * 86_400_000, int(old)))
+        with ServerProcess(*flags) as server, Hq(server) as hq:
+            until(lambda: hq.get(f"/job/{old}").status == 422)
+            assert [job["id"] for job in hq.list()["jobs"]] == [young]
 
 
 class TestFullDisk:
