@@ -15,7 +15,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import click
@@ -58,12 +57,6 @@ class _Connection:
         self._socket.close()
 
 
-def _cpu_us(server: RunningServer) -> float:
-    """CPU time of the server so far, all threads."""
-    tasks = Path(f"/proc/{server.pid}/task").iterdir()
-    return sum([int((task / "schedstat").read_text().split()[0]) for task in tasks]) / 1000
-
-
 def _fill(connection: _Connection, jobs: int) -> list[bytes]:
     ids = [str(uuid.uuid4()).encode() for _ in range(jobs)]
     tail = b" fleet 60000 %d %d\r\n%b\r\n" % (_DAY_MS, len(_PAYLOAD), _PAYLOAD)
@@ -99,9 +92,9 @@ def measure(server: Server, jobs: int, rounds: int) -> dict[str, float]:
     measured: dict[str, list[float]] = {}
 
     def note(name: str, work: Callable[[_Connection, list[bytes]], None], ids: list[bytes]) -> None:
-        before_us = _cpu_us(target)
+        before_us = target.cpu_us()
         work(connection, ids)
-        measured.setdefault(name, []).append((_cpu_us(target) - before_us) / len(ids))
+        measured.setdefault(name, []).append((target.cpu_us() - before_us) / len(ids))
 
     with running(server, log=False) as target:
         connection = _Connection(target)
@@ -131,7 +124,7 @@ def wake(server: Server, leasers: int) -> tuple[float, float]:
         stack.callback(adding.close)
         while int(_figures(adding)[b"waiting-leasers"]) < leasers:
             pass
-        before_us = _cpu_us(target)
+        before_us = target.cpu_us()
         for number in range(_WAKES):
             woken = waiting[number % leasers]  # those who wait longest are served first
             began_s = time.perf_counter()
@@ -139,7 +132,7 @@ def wake(server: Server, leasers: int) -> tuple[float, float]:
             job = woken.ask(b"", 3)[1]
             times_us.append((time.perf_counter() - began_s) * 1e6)
             woken.ask(b"complete %b 2\r\nok\r\n%b" % (job.split()[0], wait), 1)
-        return (_cpu_us(target) - before_us) / _WAKES, statistics.median(times_us)
+        return (target.cpu_us() - before_us) / _WAKES, statistics.median(times_us)
 
 
 def idle(server: Server, jobs: int, seconds: float) -> dict[str, float]:
@@ -150,9 +143,9 @@ def idle(server: Server, jobs: int, seconds: float) -> dict[str, float]:
     found: dict[str, float] = {}
 
     def note(name: str) -> None:
-        began_s, before_us = time.monotonic(), _cpu_us(target)
+        began_s, before_us = time.monotonic(), target.cpu_us()
         time.sleep(seconds)
-        found[name] = (_cpu_us(target) - before_us) / 1e6 / (time.monotonic() - began_s)
+        found[name] = (target.cpu_us() - before_us) / 1e6 / (time.monotonic() - began_s)
 
     with running(server, log=False) as target:
         filling, waiting = _Connection(target), _Connection(target)

@@ -1,17 +1,20 @@
 """The doors of other systems: how many jobs they take a second, and how many they have delivered.
 
 Started by `bin/bench http`. `wrk` pushes small jobs over 64 connections while a web worker that does nothing gets them;
-all changes are on disk before they are acknowledged. A bare handler of the same framework is measured beside.
+all changes are on disk before they are acknowledged. Beside the doors: a bare handler of the same framework, the native
+API, what MariaDB commits to the same disk, what HTTP does to the latency of TCP, and what waiting jobs cost.
 """
 
+import http.client
+import json
 import re
 import shutil
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -22,10 +25,18 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.errors import BenchError, NotMeasured
-from bench.servers import Server, find_servers, running
+from bench.loadgen import LoadGenerator
+from bench.mariadb import commit_rate
+from bench.scenarios import Load
+from bench.servers import RunningServer, Server, find_servers, running, spare_port
 
 _CONNECTIONS: Final = 64
 _PATIENCE_S: Final = 10.0
+# How seldom a job may leave the queue in which jobs wait.
+_THROTTLE: Final = {"max_dispatches_per_second": 0.001, "max_burst_size": 1}
+# How many TCP clients there are beside those of HTTP; one job in flight each.
+_TCP_CONNECTIONS: Final = (1, 64)
+_PARTS: Final = ("doors", "mariadb", "latency", "idle")
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +47,8 @@ class Door:
     settings  a TOML file
     path      where a job is POSTed
     body      a small job for a URL
-    old       what the system did whose door it is, on a machine with 2 cores: jobs accepted and delivered a second
+    old       what the system did whose door it is, on a machine with 2 cores: jobs accepted and delivered a second;
+              None for our own API
     """
 
     name: str
@@ -44,7 +56,7 @@ class Door:
     settings: str
     path: str
     body: Callable[[str], str]
-    old: tuple[int, int]
+    old: tuple[int, int] | None = None
 
 
 DOORS: Final = (
@@ -64,7 +76,15 @@ DOORS: Final = (
         body=lambda url: f'{{"url": "{url}", "payload": {{"id": 12345}}}}',
         old=(1870, 1600),
     ),
+    Door(
+        name="native",
+        listen="--http",
+        settings="",
+        path="/v1/jobs",
+        body=lambda url: f'{{"queue": "bench", "url": "{url}", "payload": "{{\\"id\\": 12345}}"}}',
+    ),
 )
+_FIREWORQ: Final = DOORS[1]
 
 
 @attrs.frozen
@@ -75,11 +95,11 @@ class Rates:
     delivered: float | None = None
 
 
-def _server(build: Server, door: Door, settings: Path) -> Server:
-    """`build`, with `door` on its port."""
+def _server(build: Server, door: Door, settings: Path, tcp_port: int = 0) -> Server:
+    """`build`, with `door` on its port, and TCP on another."""
 
     def command(port: int, log_directory: Path | None) -> list[str]:
-        base = build.command(0, log_directory)
+        base = build.command(tcp_port, log_directory)
         return [*base, "--config", str(settings), door.listen, f"127.0.0.1:{port}"]
 
     return attrs.evolve(build, command=command)
@@ -97,13 +117,18 @@ def _helper(*flags: str) -> Server:
     )
 
 
-def _load(url: str, body: str, seconds: float, directory: Path) -> tuple[float, int]:
-    """Push jobs to `url`; the rate, and how many were accepted. Raises `BenchError`."""
+def _load_command(url: str, body: str, seconds: float, directory: Path) -> list[str]:
+    """How to push jobs to `url`."""
     script = directory / "push.lua"
     script.write_text(
         f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = [==[{body}]==]\n'
     )
-    command = ["wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{max(round(seconds), 1)}s", "-s", str(script), url]
+    return ["wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{max(round(seconds), 1)}s", "-s", str(script), url]
+
+
+def _load(url: str, body: str, seconds: float, directory: Path) -> tuple[float, int]:
+    """Push jobs to `url`; the rate, and how many were accepted. Raises `BenchError`."""
+    command = _load_command(url, body, seconds, directory)
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
     rate = re.search(r"Requests/sec: +([\d.]+)", done.stdout)
     count = re.search(r"([\d]+) requests in", done.stdout)
@@ -117,15 +142,23 @@ def _delivered(url: str) -> int:
         return int(answer.read())
 
 
-def measure(build: Server, door: Door, seconds: float) -> Rates:
-    """The rates of a door."""
+@contextmanager
+def _door(build: Server, door: Door, tcp_port: int = 0) -> Iterator[tuple[RunningServer, str, Path]]:
+    """A server with `door` on its port, the URL of a web worker, and a directory."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="workq-bench-")))
         settings = directory / "workq.toml"
         settings.write_text(door.settings)
         worker = stack.enter_context(running(_helper(), log=False))
-        server = stack.enter_context(running(_server(build, door, settings), log=True))
-        worker_url = f"http://127.0.0.1:{worker.port}/"
+        server = stack.enter_context(running(_server(build, door, settings, tcp_port), log=True))
+        yield server, f"http://127.0.0.1:{worker.port}/", directory
+
+
+def measure(build: Server, door: Door, seconds: float) -> Rates:
+    """The rates of a door."""
+    with _door(build, door) as (server, worker_url, directory):
+        if door.old is None:  # others say it in their settings
+            _put(server.port, "/v1/queues/bench/push", {"concurrency": _CONNECTIONS})
         started = last = time.monotonic()
         rate, accepted = _load(f"http://127.0.0.1:{server.port}{door.path}", door.body(worker_url), seconds, directory)
         # wrk does not wait for the last answers, so a few more than it counted may come.
@@ -147,25 +180,124 @@ def measure_bare(seconds: float) -> Rates:
         return Rates(rate)
 
 
+def measure_latency(build: Server, connections: int, seconds: float) -> tuple[float, float]:
+    """What 99 of 100 jobs over TCP take at most, in microseconds: alone, and while `wrk` pushes to Fireworq's door."""
+    generator, load, tcp_port = LoadGenerator(), Load(connections=connections), spare_port()
+    with _door(build, _FIREWORQ, tcp_port) as (server, worker_url, directory):
+        target = attrs.evolve(server, port=tcp_port)
+        alone = generator.measure(target, load, seconds=seconds, warmup=0.5)["p99_us"]
+        url = f"http://127.0.0.1:{server.port}{_FIREWORQ.path}"
+        command = _load_command(url, _FIREWORQ.body(worker_url), seconds + 3, directory)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as wrk:
+            try:
+                beside = generator.measure(target, load, seconds=seconds, warmup=1)["p99_us"]
+                if wrk.poll() is not None:
+                    raise BenchError(f"wrk ended too early, with status {wrk.returncode}")
+            finally:
+                wrk.terminate()
+        return alone, beside
+
+
+def measure_idle(build: Server, jobs: int, seconds: float) -> tuple[float, float]:
+    """CPU time of the server in `seconds`, in milliseconds: empty, and with `jobs` that wait in a throttled queue."""
+    with _door(build, _FIREWORQ) as (server, worker_url, _):
+        empty_ms = _cpu_ms(server, seconds)
+        _put(server.port, "/queue/idle", _THROTTLE)
+        _put(server.port, "/routing/idle", {"queue_name": "idle"})
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=_PATIENCE_S)
+        body = _FIREWORQ.body(worker_url).encode()
+        for _ in range(jobs + 1):  # the first leaves at once
+            _ask(connection, "POST", "/job/idle", body)
+        connection.close()
+        return empty_ms, _cpu_ms(server, seconds)
+
+
+def _cpu_ms(server: RunningServer, seconds: float) -> float:
+    time.sleep(1)  # until what came before is through
+    before_us = server.cpu_us()
+    time.sleep(seconds)
+    return (server.cpu_us() - before_us) / 1000
+
+
+def _put(port: int, path: str, value: object) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
+    _ask(connection, "PUT", path, json.dumps(value).encode())
+    connection.close()
+
+
+def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: bytes) -> None:
+    connection.request(method, path, body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    if answer.status >= 300:
+        raise BenchError(f"{method} {path} was answered {answer.status}: {text.decode(errors='replace').strip()}")
+
+
 @click.command()
+@click.option("--only", "parts", type=click.Choice(_PARTS), multiple=True, help="Measure only this; may be repeated.")
 @click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="How long jobs are pushed.")
-def main(seconds: float) -> None:
-    """Measure the HTTP doors: jobs accepted and delivered a second, with --data-dir and --log-sync always."""
+@click.option("--waiting", type=click.IntRange(1), default=10_000, show_default=True, help="Jobs in a throttled queue.")
+def main(parts: Sequence[str], seconds: float, waiting: int) -> None:
+    """Measure the HTTP doors, with --data-dir and --log-sync always: jobs accepted and delivered a second, beside a
+    bare handler and the commits of MariaDB; the latency of TCP meanwhile; the CPU time of jobs that wait.
+    """
     console = Console()
     if shutil.which("wrk") is None:
         raise BenchError("wrk is not installed; on Debian and Ubuntu: apt install wrk")
     builds = [server for server in find_servers()[0] if server.protocol == "workq"]
-    bare = measure_bare(seconds)
+    for part in parts or _PARTS:
+        if part == "doors":
+            table = _doors_table(builds, seconds)
+        elif part == "mariadb":
+            table = _mariadb_table(seconds)
+        elif part == "latency":
+            table = _latency_table(builds, seconds)
+        else:
+            table = _idle_table(builds, waiting, seconds)
+        console.print(table)
+        console.print()
+
+
+def _table(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (
-        "",
-        "accepted/s",
-        "of a bare handler",
-        "delivered/s",
-        "accepted, of the old",
-        "delivered, of the old",
-    ):
+    for title in titles:
         table.add_column(title, justify="right" if title else "left", no_wrap=not title)
+    return table
+
+
+def _mariadb_table(seconds: float) -> Table:
+    table = _table("", "commits/s")
+    try:
+        told = f"{commit_rate(_CONNECTIONS, seconds):,.0f}"
+    except NotMeasured as reason:
+        told = str(reason)
+    table.add_row(f"MariaDB, {_CONNECTIONS} connections", told)
+    return table
+
+
+def _latency_table(builds: Sequence[Server], seconds: float) -> Table:
+    table = _table("", "TCP p99 µs", "under HTTP load", "ratio")
+    for build in builds:
+        for connections in _TCP_CONNECTIONS:
+            alone, beside = measure_latency(build, connections, seconds)
+            name = f"{connections} TCP connection{'s' if connections > 1 else ''} ({build.name})"
+            table.add_row(name, f"{alone:,.0f}", f"{beside:,.0f}", f"{beside / alone:.1f}")
+    return table
+
+
+def _idle_table(builds: Sequence[Server], waiting: int, seconds: float) -> Table:
+    table = _table("", f"CPU ms in {seconds:g} s", "empty server")
+    for build in builds:
+        empty_ms, waiting_ms = measure_idle(build, waiting, seconds)
+        table.add_row(f"{waiting:,} jobs throttled ({build.name})", f"{waiting_ms:.1f}", f"{empty_ms:.1f}")
+    return table
+
+
+def _doors_table(builds: Sequence[Server], seconds: float) -> Table:
+    bare = measure_bare(seconds)
+    table = _table(
+        "", "accepted/s", "of a bare handler", "delivered/s", "accepted, of the old", "delivered, of the old"
+    )
     table.add_row("bare handler", f"{bare.accepted:,.0f}", "1.00", "", "", "")
     for door in DOORS:
         for build in builds:
@@ -176,10 +308,10 @@ def main(seconds: float) -> None:
                 f"{rates.accepted:,.0f}",
                 f"{rates.accepted / bare.accepted:.2f}",
                 f"{rates.delivered:,.0f}",
-                f"{rates.accepted / door.old[0]:.1f}x",
-                f"{rates.delivered / door.old[1]:.1f}x",
+                "" if door.old is None else f"{rates.accepted / door.old[0]:.1f}x",
+                "" if door.old is None else f"{rates.delivered / door.old[1]:.1f}x",
             )
-    console.print(table)
+    return table
 
 
 if __name__ == "__main__":

@@ -52,6 +52,11 @@ class RunningServer:
     pid: int
     log_directory: Path | None
 
+    def cpu_us(self) -> float:
+        """CPU time of the server so far, all threads."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum([int((task / "schedstat").read_text().split()[0]) for task in tasks]) / 1000
+
     def check_log(self) -> None:
         """Raise `NotMeasured` if the server was told to keep a log and does not."""
         if self.log_directory is not None and not any(self.log_directory.rglob("*")):
@@ -162,7 +167,7 @@ def running(server: Server, *, log: bool) -> Iterator[RunningServer]:
         if log:
             log_directory = directory / "log"
             log_directory.mkdir()
-        port = _spare_port()
+        port = spare_port()
         with open(directory / "output", "w+") as output:
             process = subprocess.Popen(
                 server.command(port, log_directory),
@@ -185,7 +190,8 @@ def running(server: Server, *, log: bool) -> Iterator[RunningServer]:
                     process.wait()
 
 
-def _spare_port() -> int:
+def spare_port() -> int:
+    """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

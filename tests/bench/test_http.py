@@ -10,9 +10,26 @@ from tests.bench.test_bench import bench
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
 def test_the_doors_are_measured() -> None:
-    done = bench("http", "--seconds", "1")
+    done = bench("http", "--only", "doors", "--seconds", "1")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^bare handler +[\d,]+ +1\.00", done.stdout, re.M), done.stdout
     for door in ("hq", "fireworq"):
         row = rf"^{door} \(workq-pure\) +[\d,]+ +[\d.]+ +[\d,]+ +[\d.]+x +[\d.]+x"
         assert re.search(row, done.stdout, re.M), done.stdout
+    assert re.search(r"^native \(workq-pure\) +[\d,]+ +[\d.]+ +[\d,]+ *$", done.stdout, re.M), done.stdout
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+def test_latency_and_idle_jobs_are_measured() -> None:
+    done = bench("http", "--only", "latency", "--only", "idle", "--seconds", "1", "--waiting", "50")
+    assert done.returncode == 0, done.stderr
+    for connections in ("1 TCP connection", "64 TCP connections"):
+        assert re.search(rf"^{connections} \(workq-pure\) +[\d,]+ +[\d,]+ +[\d.]+$", done.stdout, re.M), done.stdout
+    assert re.search(r"^50 jobs throttled \(workq-pure\) +[\d.]+ +[\d.]+$", done.stdout, re.M), done.stdout
+
+
+@pytest.mark.skipif(shutil.which("mariadbd") is None, reason="needs mariadb-server")
+def test_mariadb_is_the_yardstick() -> None:
+    done = bench("http", "--only", "mariadb", "--seconds", "1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^MariaDB, 64 connections +[\d,]+$", done.stdout, re.M), done.stdout
