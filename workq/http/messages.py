@@ -136,6 +136,8 @@ class MessagesDoor:
 
     async def _create(self, request: web.Request) -> web.Response:
         name = _text(request, "name")
+        if not name:  # no path would lead to it, not even to delete it
+            raise HttpError(400, "The query parameter name is empty")
         max_attempts, timeout_s = [_number(request, option) for option in _OPTIONS]
         _check_options([max_attempts, timeout_s])
         if await self._kept(name) is not None:
