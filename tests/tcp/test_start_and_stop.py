@@ -187,7 +187,7 @@ def stop(server: ServerProcess, idle: Dialogue, number: signal.Signals = signal.
     idle.expect_end()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_idle_clients_are_closed(own_server: ServerProcess, number: signal.Signals) -> None:
     with own_server.connect() as client, own_server.connect() as used:
         assert used.ask(b"inspect queue nothing\r\n") == b"-NOT-FOUND"
@@ -195,6 +195,21 @@ def test_idle_clients_are_closed(own_server: ServerProcess, number: signal.Signa
         used.expect_end()
         assert own_server.wait() == 0
     assert "Traceback" not in own_server.log()
+
+
+def test_a_signal_to_rotate_logs_does_no_harm(own_server: ServerProcess) -> None:
+    own_server.signal(signal.SIGUSR1)
+    with own_server.connect() as client:
+        assert client.ask(b"inspect queue nothing\r\n") == b"-NOT-FOUND"
+
+
+def test_who_is_to_outlive_a_terminal_does() -> None:
+    with ServerProcess(under=("nohup",)) as server:
+        server.signal(signal.SIGHUP)
+        with server.connect() as client:
+            assert client.ask(b"inspect queue nothing\r\n") == b"-NOT-FOUND"
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
 
 
 def test_a_server_without_clients_stops(own_server: ServerProcess) -> None:

@@ -225,8 +225,9 @@ async def _serve(settings: Settings) -> None:
 
     server = Server(settings, loop)
     addresses = await server.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+            loop.add_signal_handler(number, on_signal, number)
     if settings.data_dir is None:
         log.warning("jobs are kept in memory only and end with this process; --data-dir DIR keeps them on disk")
     build = "compiled" if is_compiled() else "pure Python, not compiled"
@@ -246,6 +247,8 @@ def main() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
+    # What rotates the logs of HQ or Fireworq sends it, and it would kill. Files that are renamed are begun anew anyway.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     gc.disable()
     _raise_file_limit()
     try:

@@ -167,7 +167,7 @@ class TestPages:
         assert listed(hq, "begin=1&reverse=true") == []
         assert listed(hq, "begin=0&reverse=true") == ids[::-1]
 
-    @pytest.mark.parametrize("limit", ["0", "-1", "-99", "", "100000"])
+    @pytest.mark.parametrize("limit", ["0", "-1", "-99", "", "100000", str(2**63 - 1), str(-(2**63))])
     def test_no_limit(self, hq: Hq, ids: list[str], limit: str) -> None:
         page = hq.list(f"limit={limit}")
         assert (page["hasNext"], page["count"]) == (False, len(ids))
@@ -182,6 +182,7 @@ class TestPages:
             ("limit", "abc"),
             ("limit", "1.5"),
             ("limit", "9" * 30),
+            ("limit", str(2**63)),
             ("reverse", "yes"),
             ("reverse", "2"),
             ("reverse", "TrUe"),

@@ -83,8 +83,11 @@ def parameter(given: Mapping[str, str], name: str, parse: Callable[[str], Any], 
 
 
 def whole_number(text: str) -> int | None:
-    """The number that `text` writes, None for anything else."""
-    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+    """The number that `text` writes, None unless it is one of 64 bits with a sign."""
+    if re.fullmatch(r"[+-]?[0-9]{1,19}", text) is None:
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def _expression(given: Mapping[str, str], name: str) -> Pattern | None:
