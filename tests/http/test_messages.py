@@ -198,7 +198,9 @@ class TestMessages:
         assert http.post(f"/queues/{queue}/enqueue", body=b'{"a": 1}', Content_Type=type).status == 200
         assert receive(http, queue)["args"] == {"a": 1}
 
-    @pytest.mark.parametrize("body", [b"", b"{", b"{} {}", b"nul", b"\xff", b"{'a': 1}", b"NaN"])
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b"{} {}", b"nul", b"\xff", b"{'a': 1}", b"NaN", b"[" * 10_000 + b"]" * 10_000]
+    )
     def test_what_is_not_json_is_refused(self, http: HttpClient, queue: str, body: bytes) -> None:
         answer = http.post(f"/queues/{queue}/enqueue", body=body)
         assert answer.status == 400

@@ -183,7 +183,7 @@ class MessagesDoor:
         body = await read_body(request)
         try:
             decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise HttpError(400, f"Something went wrong: the message is not JSON: {error}") from None
         if len(body) > LARGEST_MESSAGE:
             raise HttpError(413, f"The message is too long: at most {LARGEST_MESSAGE} bytes are allowed")
