@@ -44,11 +44,15 @@ KEPT_ALIVE |= {
     "HQ: a wrong regular expression": request("GET", "/hq/job?name=("),
     "messages: made already": request("POST", "/messages/queues?name=q&max_attempts=5&visibility_timeout_seconds=30"),
     "messages: nothing there": request("GET", "/messages/queues/q/receive"),
+    "messages: nested too deeply": request("POST", "/messages/queues/q/enqueue", b"[" * 10_000),
+    "messages: the page": request("GET", "/messages/web"),
+    "messages: what changed last": request("GET", "/messages/web/messages"),
     "messages: a bad id": request("PUT", "/messages/messages/x/complete"),
 }
 CLOSED = {
     "Fireworq: not JSON": request("PUT", "/fireworq/queue/q", b"{"),
     "Fireworq: queues": request("GET", "/fireworq/queues"),
+    "Fireworq: the console": request("GET", "/fireworq/console/queue/a"),
     "Fireworq: nowhere": request("GET", "/fireworq/"),
     "Fireworq: no such route": request("POST", "/fireworq/job/none", b'{"url": "http://127.0.0.1:1/"}'),
     "not HTTP": b"junk\r\n\r\n",
