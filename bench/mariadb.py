@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from bench.errors import NotMeasured
+from bench.servers import stop
 
 _START_S: Final = 60.0
-_STOP_S: Final = 30.0
 _TABLE: Final = "CREATE TABLE jobs (id INT AUTO_INCREMENT PRIMARY KEY, url VARCHAR(200), payload TEXT) ENGINE=InnoDB"
 _INSERT: Final = "INSERT INTO jobs (url, payload) VALUES ('http://127.0.0.1:8000/', '{\\\"id\\\": 12345}')"
 # How many tell how long to go on.
@@ -56,12 +56,7 @@ def _running(programs: dict[str, str], directory: str) -> Iterator[None]:
             _wait_until_ready(process, Path(directory))
             yield
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", directory: Path) -> None:

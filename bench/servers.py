@@ -182,12 +182,17 @@ def running(server: Server, *, log: bool) -> Iterator[RunningServer]:
                 _wait_until_ready(process, port, output.name)
                 yield RunningServer(server=server, port=port, pid=process.pid, log_directory=log_directory)
             finally:
-                process.terminate()
-                try:
-                    process.wait(_STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                stop(process)
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a server to end, and see to it that it does."""
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def spare_port() -> int:

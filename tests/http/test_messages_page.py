@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.http.browser import chromium, tab
+from tests.http.browser import tab
 from tests.http.client import HttpClient
 from tests.http.test_messages import MESSAGES, create, enqueue, receive, until
 from tests.server import ServerProcess
@@ -78,10 +78,10 @@ def test_a_message_whose_lock_ran_out_is_there_again(http: HttpClient, server: S
 
 
 @pytest.mark.parametrize("place", [("messages", ""), ("", "/messages")])
-def test_the_page_shows_them_as_they_change(server: ServerProcess, place: tuple[str, str]) -> None:
+def test_the_page_shows_them_as_they_change(browser: Browser, server: ServerProcess, place: tuple[str, str]) -> None:
     listener, prefix = place
     host, port = server.http_addresses[listener]
-    with HttpClient(server, *place) as http, chromium() as browser, tab(browser, width=380) as page:
+    with HttpClient(server, *place) as http, tab(browser, width=380) as page:
         answer = http.get("/web")
         assert (answer.status, answer.type) == (200, "text/html; charset=utf-8")
         assert "<title>hq web ui</title>" in answer.text

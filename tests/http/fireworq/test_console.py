@@ -2,30 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.http.browser import chromium, tab
+from tests.http.browser import tab
 from tests.http.client import HttpClient
 from tests.http.fireworq.workers import Fireworq, Gate, replies, says
 from tests.server import ServerProcess
 
 HOSTILE = '<img src=x onerror="document.title=1">'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with tab(browser) as page:
-        yield page
 
 
 @pytest.fixture

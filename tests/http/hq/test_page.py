@@ -1,27 +1,14 @@
 """The web page of the HQ door, in a real browser."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.http.browser import chromium, tab
+from tests.http.browser import tab
 from tests.http.hq.door import NOWHERE, Hq
 from tests.server import ServerProcess
 from tests.webworker import WebWorker, answer
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with tab(browser) as page:
-        yield page
 
 
 @pytest.fixture
