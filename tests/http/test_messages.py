@@ -199,13 +199,32 @@ class TestMessages:
         assert receive(http, queue)["args"] == {"a": 1}
 
     @pytest.mark.parametrize(
-        "body", [b"", b"{", b"{} {}", b"nul", b"\xff", b"{'a': 1}", b"NaN", b"[" * 10_000 + b"]" * 10_000]
+        "body",
+        [
+            b"",
+            b"{",
+            b"{} {}",
+            b"nul",
+            b"\xff",
+            b"{'a': 1}",
+            b"NaN",
+            b"[" * 10_000 + b"]" * 10_000,
+        ],
     )
     def test_what_is_not_json_is_refused(self, http: HttpClient, queue: str, body: bytes) -> None:
         answer = http.post(f"/queues/{queue}/enqueue", body=body)
         assert answer.status == 400
         assert answer.text.startswith("Something went wrong: the message is not JSON")
         assert receive(http, queue) is None
+
+    def test_nesting_has_a_limit(self, http: HttpClient, queue: str) -> None:
+        answer = http.post(f"/queues/{queue}/enqueue", body=b"[" * 501 + b"]" * 501)
+        assert answer.status == 400
+        assert answer.text.startswith("Something went wrong: it is nested too deeply: 500 levels")
+        message_id = http.post(f"/queues/{queue}/enqueue", body=b"[" * 500 + b"]" * 500).json["message_id"]
+        receive(http, queue)
+        assert is_empty_ok(http.put(f"/messages/{message_id}/complete"))
+        assert http.get("/web/messages").json[0]["args"] == "[" * 500 + "]" * 500
 
     def test_an_unknown_queue_takes_no_message(self, http: HttpClient) -> None:
         answer = http.post("/queues/nosuch/enqueue", body=b"1")

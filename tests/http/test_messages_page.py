@@ -67,6 +67,15 @@ def test_the_last_to_change_come_first_from_all_queues_and_states(http: HttpClie
     assert updated == sorted(updated, reverse=True)
 
 
+def test_a_lock_of_the_longest_time_is_shown(http: HttpClient) -> None:
+    create(http, "a", visibility_timeout_seconds=2**63 - 1)
+    enqueue(http, "a", 1)
+    receive(http, "a")
+    (message,) = latest(http)
+    assert set_times(message) == {"inserted_at", "locked_at", "updated_at"}
+    assert message["locked_at"] >= message["inserted_at"]
+
+
 def test_a_message_whose_lock_ran_out_is_there_again(http: HttpClient, server: ServerProcess) -> None:
     create(http, "a", visibility_timeout_seconds=1)
     message_id = enqueue(http, "a", 1)

@@ -27,6 +27,7 @@ from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway
 from workq.http.application import Handler, HttpError, application, plain_error, read_body
 from workq.http.names import queue_name
+from workq.http.nesting import DEEPEST, is_too_deep
 from workq.http.pages import Page
 from workq.http.settings import MessagesSettings
 from workq.replies import Documents, JobInfo, Jobs, LatestJobs, LeasedJob
@@ -185,6 +186,8 @@ class MessagesDoor:
             decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
             raise HttpError(400, f"Something went wrong: the message is not JSON: {error}") from None
+        if is_too_deep(body):
+            raise HttpError(400, f"Something went wrong: it is nested too deeply: {DEEPEST} levels are allowed")
         if len(body) > LARGEST_MESSAGE:
             raise HttpError(413, f"The message is too long: at most {LARGEST_MESSAGE} bytes are allowed")
         if await self._kept(name) is None:
@@ -253,9 +256,10 @@ class MessagesDoor:
 
     async def _keep(self, name: str, kept: _Kept) -> None:
         """Remember a queue, and let the engine act on its options, for the messages that are in it, too."""
-        ttr_ms = min(kept.visibility_timeout_seconds * 1000, LONGEST_QUEUE_TTR.highest)
         max_attempts = min(kept.max_attempts, COUNT.highest)
-        options = c.ConfigureQueue(queue_name(DOOR, name), ttr_ms=ttr_ms, max_attempts=max_attempts, to_back=True)
+        options = c.ConfigureQueue(
+            queue_name(DOOR, name), ttr_ms=_ttr_ms(kept), max_attempts=max_attempts, to_back=True
+        )
         await self._gateway.execute(options)
         await self._gateway.execute(c.PutDocument(_key(name), encode(kept)))
 
@@ -324,6 +328,11 @@ def _queue(name: str, kept: _Kept) -> Queue:
     )
 
 
+def _ttr_ms(kept: _Kept) -> int:
+    """How long a message of a queue is locked."""
+    return min(kept.visibility_timeout_seconds * 1000, LONGEST_QUEUE_TTR.highest)
+
+
 def _placed(name: str, kept: _Kept, jobs: list[tuple[JobInfo, int]]) -> list[tuple[int, ShownMessage]]:
     """The messages of a queue with the times at which they changed, for sorting.
 
@@ -337,7 +346,7 @@ def _placed(name: str, kept: _Kept, jobs: list[tuple[JobInfo, int]]) -> list[tup
         )
         changed_ms = job.created_ms
         if lock_ends_ms:
-            changed_ms = lock_ends_ms - kept.visibility_timeout_seconds * 1000
+            changed_ms = lock_ends_ms - _ttr_ms(kept)
             message.locked_at = message.updated_at = _time(changed_ms)
         elif job.attempts == 0:
             message.updated_at = message.inserted_at

@@ -60,6 +60,7 @@ class TestPush:
             (b'{"url": "http://x", "max_retries": "3"}', "$.max_retries"),
             (b'{"url": "http://x", "timeout": []}', "$.timeout"),
             (b'{"url": "http://x", "payload": "\\ud800"}', "Invalid"),
+            (b'{"url": "http://x", "payload": %b}' % (b"[" * 501 + b"]" * 501), "nested too deeply"),
             (b"[]", "Expected `object | null`"),
             (b"x", "Invalid JSON"),
             (b"", "Invalid JSON"),
@@ -350,6 +351,17 @@ class TestInspection:
         assert entry["job_id"] == 1
         assert fireworq.http.delete(f"/queue/{queue}/failed/3").json == entry
         assert fireworq.http.get(f"/queue/{queue}/failed/3").status == 404
+
+    @pytest.mark.parametrize("payload", ["[" * 500 + "]" * 500, json.dumps("[" * 975 + "]" * 975)])
+    def test_what_is_nested_deeply_spoils_no_list(self, fireworq: Fireworq, payload: str) -> None:
+        queue = fireworq.queue()
+        pushed = fireworq.http.post(
+            f"/job/{queue}", body=b'{"url": "http://127.0.0.1:1/", "payload": %b}' % payload.encode()
+        )
+        assert pushed.status == 200
+        fireworq.wait_until_completed(queue, 1)
+        (entry,) = fireworq.failures(queue)["failed_jobs"]
+        assert entry["payload"] == json.loads(payload)
 
 
 class TestOrderAndPace:

@@ -127,6 +127,13 @@ class TestPush:
         assert job["payload"] == payload
         assert hq.finished(job["id"])["payload"] == payload
 
+    def test_a_payload_may_be_nested_so_and_so_deeply(self, hq: Hq) -> None:
+        deep, too_deep = [b'{"url": "http://127.0.0.1:1/", "payload": %b}' % (b"[" * n + b"]" * n) for n in (500, 501)]
+        pushed = hq.ask("POST", "/job", body=deep, Content_Type="application/json")
+        assert hq.wait_for(pushed.json["id"], "failure")["payload"] == pushed.json["payload"]
+        refused = hq.ask("POST", "/job", body=too_deep, Content_Type="application/json")
+        assert "nested too deeply" in error_of(refused, 400)
+
     def test_null_is_like_absent_and_an_empty_name_is_the_default(self, hq: Hq) -> None:
         fields = dict.fromkeys(("name", "comment", "payload", "headers", "timeout"))
         job = hq.push(NOWHERE, **fields)

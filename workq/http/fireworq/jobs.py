@@ -12,6 +12,7 @@ from workq.engine.job import COMPLETED, Job
 from workq.http.application import HttpError
 from workq.http.fireworq.definitions import DOOR, Count
 from workq.http.names import NumberedJobs, queue_name
+from workq.http.nesting import DEEPEST, is_too_deep
 from workq.replies import JobInfo
 from workq.values import COUNT, DELAY, TTL, JobSpec, RetryPolicy
 
@@ -105,10 +106,15 @@ class _Ended(msgspec.Struct):
 
 
 def body_of(payload: msgspec.Raw) -> bytes:
-    """What the web worker gets: the text of a string, nothing for nothing, else the JSON as it was written."""
+    """What the web worker gets: the text of a string, nothing for nothing, else the JSON as it was written.
+
+    Raises `HttpError` for what is nested too deeply.
+    """
     raw = bytes(payload).strip()
     if raw.startswith(b'"'):
         return decode(raw, type=str).encode("utf-8", "surrogatepass")
+    if is_too_deep(raw):
+        raise HttpError(400, f"Invalid payload: it is nested too deeply: {DEEPEST} levels are allowed")
     return b"" if raw == b"null" else raw
 
 
@@ -120,6 +126,8 @@ def compact(payload: msgspec.Raw) -> msgspec.Raw:
 def shown_payload(body: bytes) -> msgspec.Raw:
     """A payload as inspection shows it: the JSON that was sent, or the text as a JSON string."""
     try:
+        if is_too_deep(body):  # the text of a string that happens to look like this
+            raise RecursionError
         decode(body)
     except (msgspec.DecodeError, RecursionError):
         return msgspec.Raw(encode(body.decode("utf-8", "replace")))

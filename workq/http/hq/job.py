@@ -8,6 +8,7 @@ import msgspec
 from workq.dispatch import PushResult, PushTarget
 from workq.http.application import HttpError
 from workq.http.hq.ids import shown_time
+from workq.http.nesting import DEEPEST, is_too_deep
 from workq.values import DAY_MS, PAYLOAD_SIZE, Range
 from workq.version import VERSION
 
@@ -89,6 +90,8 @@ def payload_of(push: Push) -> bytes:
     payload = bytes(push.payload)
     if len(payload) > PAYLOAD_SIZE.highest:
         raise HttpError(413, f"The payload has {len(payload)} bytes, at most {PAYLOAD_SIZE.highest} are allowed")
+    if is_too_deep(payload):
+        raise HttpError(400, f"The payload is nested too deeply: {DEEPEST} levels are allowed")
     return b"" if payload == b"null" else payload
 
 

@@ -1,0 +1,21 @@
+"""How deep is too deep."""
+
+import json
+
+import pytest
+
+from workq.http.nesting import DEEPEST, is_too_deep
+
+
+@pytest.mark.parametrize("levels", [DEEPEST, DEEPEST + 1])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"]": ', "}]")])
+def test_levels_are_counted(opening: str, closing: str, levels: int) -> None:
+    each = opening.count("[") + opening.count("{")
+    text = opening * (levels // each) + "[" * (levels % each) + "0" + "]" * (levels % each) + closing * (levels // each)
+    json.loads(text)
+    assert is_too_deep(text.encode()) == (levels > DEEPEST)
+
+
+def test_what_stands_beside_each_other_or_in_strings_is_not_counted() -> None:
+    for value in ([[]] * 2_000, ["[" * 2_000, '\\"' + "{" * 2_000], {"[" * 2_000: "\\"}):
+        assert not is_too_deep(json.dumps(value).encode())
