@@ -1,6 +1,7 @@
 """A web worker that does nothing, as fast as it can: answers each POST with 200, and GET with how many there were.
 
-Started as `python -m bench.webworker PORT`. `--bare` answers as much as a door does, from a handler of aiohttp.
+Started as `python -m bench.webworker PORT`. `--bare` answers as much as a door does, from a handler of the HTTP server
+that doors stand on.
 """
 
 import asyncio
@@ -8,7 +9,11 @@ import sys
 from typing import Final, cast
 
 import uvloop
-from aiohttp import web
+
+from workq.http import web
+from workq.http.application import Application, plain_error
+from workq.http.server import HttpServer
+from workq.settings import Address
 
 _ANSWER: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"status":"success"}'
 _BARE_ANSWER: Final = b'{"id":"109192606348480512","status":"unfinished","padding":"' + b"x" * 300 + b'"}'
@@ -46,16 +51,14 @@ async def _serve(port: int) -> None:
 
 
 async def _bare(request: web.Request) -> web.Response:
-    await request.read()
     return web.Response(body=_BARE_ANSWER, content_type="application/json")
 
 
 async def _serve_bare(port: int) -> None:
-    application = web.Application()
+    application = Application(plain_error)
     application.router.add_post("/job", _bare)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    server = HttpServer(75.0, None, lambda request, status, seconds: None)
+    await server.listen(application, Address("127.0.0.1", port), 0.0)
     await asyncio.Event().wait()
 
 

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 Check: TypeAlias = Callable[[bytes], None]
 
 HERE: Final = Path(__file__).parent
-TARGETS: Final = ("answer", "decoder", "server")
+TARGETS: Final = ("answer", "decoder", "http", "server")
 
 
 def load(name: str) -> Check:

@@ -124,7 +124,7 @@ class TestBadClients:
             b"GET / HTTP/9.9\r\n\r\n",
             b"GET / HTTP/1.1\r\na b: c\r\n\r\n",
             b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-            b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\n\r\n",
         ],
     )
     def test_who_does_not_speak_http_is_answered_400_and_closed(self, server: ServerProcess, junk: bytes) -> None:

@@ -2,28 +2,16 @@
 
 import logging
 import sys
-import time
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Final, Literal
 
-import attrs
 import msgspec
-from aiohttp.abc import AbstractAccessLogger
-from aiohttp.web import BaseRequest, StreamResponse
 
-from workq.http.application import BEGAN_S, REQUEST_ID
+from workq.http import web
 
 _encode: Final = msgspec.json.Encoder().encode
-
-
-@attrs.frozen
-class AccessLog:
-    """Where lines go, and who writes them."""
-
-    logger: logging.Logger
-    writer: type[AbstractAccessLogger]
 
 
 class _Line(msgspec.Struct):
@@ -37,39 +25,39 @@ class _Line(msgspec.Struct):
     duration_ms: float
 
 
-def _line(request: BaseRequest, response: StreamResponse) -> _Line:
-    now_s = time.perf_counter()  # aiohttp's own measure is that of its loop, and so coarse
-    return _Line(
-        datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        request.get(REQUEST_ID, "-"),
-        request.remote,
-        request.method,
-        request.raw_path,
-        response.status,
-        response.body_length,
-        round((now_s - request.get(BEGAN_S, now_s)) * 1000, 3),
-    )
+class AccessLog:
+    """Writes a line about each request to `logger`, as JSON or as text."""
 
+    def __init__(self, logger: logging.Logger, *, as_json: bool) -> None:
+        self._logger = logger
+        self._as_json = as_json
 
-class _JsonWriter(AbstractAccessLogger):
-    def log(self, request: BaseRequest, response: StreamResponse, duration_s: float) -> None:
-        self.logger.info("%s", _encode(_line(request, response)).decode())
-
-
-class _TextWriter(AbstractAccessLogger):
-    def log(self, request: BaseRequest, response: StreamResponse, duration_s: float) -> None:
-        line = _line(request, response)
-        self.logger.info(
-            "%s %s %s %s %s %d %d %.3f ms",
-            line.time,
-            line.request_id,
-            line.remote,
-            line.method,
-            line.path,
-            line.status,
-            line.bytes,
-            line.duration_ms,
+    def write(self, request: web.Request, status: int, size: int, seconds: float) -> None:
+        """`request` was answered with `status` and so many bytes."""
+        line = _Line(
+            datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            request.id,
+            request.remote,
+            request.method,
+            request.target,
+            status,
+            size,
+            round(seconds * 1000, 3),
         )
+        if self._as_json:
+            self._logger.info("%s", _encode(line).decode())
+        else:
+            self._logger.info(
+                "%s %s %s %s %s %d %d %.3f ms",
+                line.time,
+                line.request_id,
+                line.remote,
+                line.method,
+                line.path,
+                line.status,
+                line.bytes,
+                line.duration_ms,
+            )
 
 
 def open_access_log(form: Literal["off", "text", "json"], file: Path | None) -> AccessLog | None:
@@ -83,4 +71,4 @@ def open_access_log(form: Literal["off", "text", "json"], file: Path | None) -> 
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.Logger("workq.access", logging.INFO)
     logger.addHandler(handler)
-    return AccessLog(logger, _JsonWriter if form == "json" else _TextWriter)
+    return AccessLog(logger, as_json=form == "json")

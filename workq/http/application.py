@@ -1,4 +1,4 @@
-"""What the applications of all HTTP APIs have in common: errors in the words of each, limits, bodies read in time.
+"""What the applications of all HTTP APIs have in common: errors in the words of each, and who may ask at all.
 
 A handler is ``async def handler(request) -> web.Response``. It raises `HttpError` for what its client did wrong, and
 lets `InvalidValue` (400), `ServerUnavailable` (503), `ArchiveError` (500) and errors that nobody foresaw (500, with the
@@ -8,17 +8,15 @@ API.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from typing import Final, TypeAlias
-
-from aiohttp import web
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, TypeAlias
 
 from workq.archive import ArchiveError
 from workq.gateway import ServerUnavailable
+from workq.http import web
+from workq.http.web import Handler, Router
 from workq.values import InvalidValue, shown
 
-Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # Request, status, what is wrong: the answer. Its headers are completed by those that the status asks for.
 FormatError: TypeAlias = Callable[[web.Request, int, str], web.Response]
 
@@ -28,12 +26,6 @@ LARGEST_BODY: Final = 6 * 1_048_576 + 65_536
 BODY_SECONDS: Final = 60.0
 # When to come back after a 503: a full disk is tried again several times a second.
 _RETRY_AFTER: Final = {"Retry-After": "1"}
-# The route of requests to places where nothing is.
-NOWHERE: Final = "nowhere"
-# Where `request` has its id.
-REQUEST_ID: Final = web.RequestKey("request_id", str)
-# And when it began, by `time.perf_counter`.
-BEGAN_S: Final = web.RequestKey("began_s", float)
 
 logger = logging.getLogger("workq.http")
 
@@ -53,74 +45,91 @@ def plain_error(request: web.Request, status: int, text: str) -> web.Response:
     return web.Response(status=status, text=f"{text}\n")
 
 
-def application(format_error: FormatError, root: Handler | None = None) -> web.Application:
-    """An empty application whose errors are formatted by `format_error`.
+class Application:
+    """An API: its routes, and those of the applications that are mounted below.
 
-    root  answers at its root, whatever the method; it cannot be added later, because what is below comes before
+    router        the routes
+    on_start      called, and awaited, before there are requests
+    time_limit_s  how long a request may take before it is answered 408; None for ever
     """
 
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def __init__(
+        self, format_error: FormatError, *, keep_alive: bool = True, time_limit_s: float | None = None
+    ) -> None:
+        self.router = Router()
+        self.on_start: list[Callable[[], Awaitable[None]]] = []
+        self._format_error = format_error
+        self._keep_alive = keep_alive
+        self.time_limit_s = time_limit_s
+        self._mounted: dict[str, Application] = {}
+
+    def mount(self, prefix: str, application: "Application") -> None:
+        """Let `application` serve all that is below `prefix`, which is a slash and a word."""
+        self._mounted[prefix] = application
+
+    async def start(self) -> None:
+        """Do what has to be done before there are requests."""
+        for each in [*self.on_start, *[application.start for application in self._mounted.values()]]:
+            await each()
+
+    def answer(self, request: web.Request, prefix: str = "") -> Coroutine[Any, Any, web.Response]:
+        """What is to be said to `request`, whose path begins with `prefix`."""
+        if self._mounted:
+            path = request.raw_path
+            end = path.find("/", 1)
+            first = path if end < 0 else path[:end]
+            mounted = self._mounted.get(first)
+            if mounted is not None:
+                return mounted.answer(request, first)
+        return self._answer(request, self.router.find(request, prefix), prefix)
+
+    async def _answer(self, request: web.Request, handler: Handler | None, prefix: str) -> web.Response:
+        headers: Mapping[str, str] = {}
         try:
             _refuse_foreign_pages(request)
-            return await handler(request)
+            if handler is None:
+                raise self._nowhere(request, prefix)
+            if request.refused is not None:
+                raise HttpError(*request.refused)
+            if self.time_limit_s is None:
+                response = await handler(request)
+            else:
+                response = await _in_time(handler(request), self.time_limit_s)
+            response.keep_alive = response.keep_alive and self._keep_alive
+            return response
         except HttpError as error:
             status, text, headers = error.status, error.text, error.headers
         except InvalidValue as error:
-            status, text, headers = 400, str(error), {}
+            status, text = 400, str(error)
         except ServerUnavailable as error:
             status, text, headers = 503, str(error), _RETRY_AFTER
         except ArchiveError as error:
-            logger.error("request %s (%s %s): %s", request[REQUEST_ID], request.method, request.path, error)
-            status, text, headers = 500, str(error), {}
-        except web.HTTPException as error:
-            # It is a response too, which something holds, and it holds the frames in its traceback, which hold that:
-            # a circle, and nobody collects those here.
-            error.__traceback__ = None
-            if error.status < 400:
-                location = {"Location": error.headers["Location"]} if "Location" in error.headers else None
-                return web.Response(status=error.status, headers=location)
-            status, text, headers = error.status, _sentence(error), {}
+            logger.error("request %s (%s %s): %s", request.id, request.method, request.path, error)
+            status, text = 500, str(error)
         except Exception:
-            logger.exception("request %s (%s %s) failed", request[REQUEST_ID], request.method, request.path)
-            status, headers = 500, {}
-            text = f"The server failed; its log says more at request {request[REQUEST_ID]}"
-        response = format_error(request, status, text)
+            logger.exception("request %s (%s %s) failed", request.id, request.method, request.path)
+            status, text = 500, f"The server failed; its log says more at request {request.id}"
+        response = self._format_error(request, status, text)
         response.headers.update(headers)
+        response.keep_alive = self._keep_alive
         return response
 
-    served = web.Application(middlewares=[guard], client_max_size=LARGEST_BODY)
-    if root is not None:
-        for path in ("", "/"):
-            served.router.add_route("*", path, root)
-    # aiohttp has an answer for a place where nothing is, too, and with each a reference cycle.
-    served.router.add_route("*", "/{path:.+}", partial(_nowhere, served), name=NOWHERE)
-    return served
+    def _nowhere(self, request: web.Request, prefix: str) -> HttpError:
+        """What is wrong with a request that no route takes."""
+        methods = self.router.methods(request, prefix)
+        if not methods:
+            return HttpError(404, f"There is nothing at {request.path}")
+        text = f"{request.method} is not allowed at {request.path}, {', '.join(methods)} is"
+        return HttpError(405, text, {"Allow": ",".join(methods)})
 
 
-async def _nowhere(served: web.Application, request: web.Request) -> web.Response:
-    """For what no other route of `served` takes."""
-    allowed: set[str] = set()
-    for resource in served.router.resources():
-        if isinstance(resource, web.Resource) and resource.name != NOWHERE:  # what is mounted answers for itself
-            _, methods = await resource.resolve(request)
-            allowed |= methods
-    if not allowed:
-        raise HttpError(404, f"There is nothing at {request.path}")
-    names = sorted(allowed)
-    text = f"{request.method} is not allowed at {request.path}, {', '.join(names)} is"
-    raise HttpError(405, text, {"Allow": ",".join(names)})
-
-
-async def read_body(request: web.Request) -> bytes:
-    """The whole body. Raises `HttpError` when it is too long or comes too slowly."""
-    if request.content.is_eof():
-        return await request.read()
+async def _in_time(work: Coroutine[Any, Any, web.Response], limit_s: float) -> web.Response:
+    """The outcome of `work`. Raises `HttpError` if it takes longer than `limit_s`."""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await request.read()
+        async with asyncio.timeout(limit_s):
+            return await work
     except TimeoutError:
-        raise HttpError(408, f"The body did not come within {BODY_SECONDS:g} s") from None
+        raise HttpError(408, f"The request took longer than {limit_s:g} s") from None
 
 
 def _refuse_foreign_pages(request: web.Request) -> None:
@@ -134,9 +143,3 @@ def _refuse_foreign_pages(request: web.Request) -> None:
     site = headers.get("Sec-Fetch-Site", "none")
     if site not in ("same-origin", "none") and headers.get("Sec-Fetch-Mode") != "navigate":
         raise HttpError(403, "Requests by web pages from elsewhere are not allowed")
-
-
-def _sentence(error: web.HTTPException) -> str:
-    if error.status == 413:
-        return f"The body is too long: at most {LARGEST_BODY} bytes are allowed"
-    return error.text or error.reason

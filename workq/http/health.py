@@ -1,11 +1,11 @@
 """For what watches over the server: `/healthz` says that it is alive, `/readyz` that it takes work."""
 
-from aiohttp import web
-
 from workq.gateway import Gateway
+from workq.http import web
+from workq.http.application import Application
 
 
-def add_routes(application: web.Application, gateway: Gateway) -> None:
+def add_routes(application: Application, gateway: Gateway) -> None:
     """Add them to `application`."""
 
     async def healthz(request: web.Request) -> web.Response:

@@ -8,7 +8,6 @@ Where documents and code of the original disagree, this follows what its users c
 `doc/coming-from-messages.md`.
 """
 
-import asyncio
 import logging
 import re
 import uuid
@@ -17,21 +16,20 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
-from aiohttp import web
-from aiohttp.typedefs import Middleware
 from msgspec.json import decode, encode
 
 from workq import commands as c
 from workq.archive import Archive, ArchivedJob, Query
 from workq.engine.job import COMPLETED, Job
-from workq.gateway import Gateway
-from workq.http.application import Handler, HttpError, application, plain_error, read_body
+from workq.gateway import Gateway, job_spec
+from workq.http import web
+from workq.http.application import Application, HttpError, plain_error
 from workq.http.names import queue_name
 from workq.http.nesting import DEEPEST, is_too_deep
 from workq.http.pages import Page
 from workq.http.settings import MessagesSettings
 from workq.replies import Documents, JobInfo, Jobs, LatestJobs, LeasedJob
-from workq.values import COUNT, DAY_MS, LONGEST_QUEUE_TTR, TTL, JobSpec, Range, shown
+from workq.values import COUNT, DAY_MS, LONGEST_QUEUE_TTR, TTL, Range, shown
 
 log = logging.getLogger("workq.http.messages")
 
@@ -57,6 +55,9 @@ class _Kept(msgspec.Struct):
     visibility_timeout_seconds: int
     inserted_ms: int
     updated_ms: int
+
+
+_decode_kept: Final = msgspec.json.Decoder(_Kept).decode
 
 
 class Queue(msgspec.Struct):
@@ -113,12 +114,9 @@ class MessagesDoor:
         for key in settings.without_effect:
             log.warning("[messages]: %s has no effect: messages are kept in --data-dir", key)
 
-    def application(self) -> web.Application:
+    def application(self) -> Application:
         """A new application that serves it, to be mounted anywhere."""
-        served = application(plain_error)
-        timeout_s = self._settings.request_timeout
-        if timeout_s is not None:
-            served.middlewares.append(_limit_time(timeout_s))
+        served = Application(plain_error, time_limit_s=self._settings.request_timeout)
         for slash in ("", "/"):  # the original means to accept both
             served.router.add_post(f"/queues{slash}", self._create)
             served.router.add_get(f"/queues{slash}", self._list)
@@ -181,7 +179,7 @@ class MessagesDoor:
 
     async def _enqueue(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        body = await read_body(request)
+        body = request.body
         try:
             decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -193,7 +191,7 @@ class MessagesDoor:
         if await self._kept(name) is None:
             raise HttpError(404, f"Something went wrong: there is no queue {shown(name)}")
         message_id = uuid.uuid4()
-        spec = JobSpec(queue_name(DOOR, name), DAY_MS, TTL.highest)
+        spec = job_spec(queue_name(DOOR, name), DAY_MS, TTL.highest)
         await self._gateway.execute(c.Add(message_id.bytes, spec, body.strip(), encode(name)))
         return _json({"message_id": str(message_id)})
 
@@ -248,11 +246,11 @@ class MessagesDoor:
     async def _documents(self, prefix: str) -> list[tuple[str, _Kept]]:
         reply = await self._gateway.execute(c.ListDocuments(prefix.encode()))
         assert isinstance(reply, Documents)
-        return [(key.decode(), decode(value, type=_Kept)) for key, value in reply.documents]
+        return [(key.decode(), _decode_kept(value)) for key, value in reply.documents]
 
     async def _kept(self, name: str) -> _Kept | None:
         reply = await self._gateway.execute(c.GetDocument(_key(name)))
-        return decode(reply.documents[0][1], type=_Kept) if isinstance(reply, Documents) else None
+        return _decode_kept(reply.documents[0][1]) if isinstance(reply, Documents) else None
 
     async def _keep(self, name: str, kept: _Kept) -> None:
         """Remember a queue, and let the engine act on its options, for the messages that are in it, too."""
@@ -275,20 +273,6 @@ class MessagesDoor:
             flags=_COMPLETED if job.state == COMPLETED else _FAILED,
             data=encode(_Ended(msgspec.Raw(job.payload), job.attempts)),
         )
-
-
-def _limit_time(timeout_s: float) -> Middleware:
-    """What answers a request with 408 that takes longer."""
-
-    @web.middleware
-    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await handler(request)
-        except TimeoutError:
-            raise HttpError(408, f"The request took longer than {timeout_s:g} s") from None
-
-    return limit
 
 
 def _key(name: str) -> bytes:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -17,10 +16,13 @@ from prometheus_client.registry import Collector
 from workq.engine.job import GONE, STATE_NAMES
 from workq.figures import Figures, Histogram, LogFigures
 from workq.gateway import Gateway
-from workq.http.application import NOWHERE
+from workq.http import web
+from workq.http.application import Application
 
 # The name for all queues that are not told apart. No queue can have it.
 OTHERS: Final = "(others)"
+# The route of requests that no route takes.
+_NOWHERE: Final = "(nowhere)"
 # How often the event loop is asked how late it is.
 _LAG_SECONDS: Final = 1.0
 _CONTENT_TYPE: Final = "text/plain; version=0.0.4"
@@ -50,7 +52,7 @@ class Metrics:
         """End it."""
         self._lag.stop()
 
-    def add_routes(self, application: web.Application) -> None:
+    def add_routes(self, application: Application) -> None:
         """Serve them at `/metrics` of `application`."""
 
         async def metrics(request: web.Request) -> web.Response:
@@ -63,17 +65,17 @@ class RequestMetrics(Collector):
     """HTTP requests by route and outcome, and how long they took. Routes are few, and so are the rest."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, str], int] = {}
+        self._counts: dict[tuple[str, str, int], int] = {}
         self._seconds: dict[str, Histogram] = {}
 
     def count(self, request: web.Request, status: int, seconds: float) -> None:
         """Count a request that was answered with `status`; 0 for one whose client hung up."""
-        resource = request.match_info.route.resource
-        if resource is None or resource.name == NOWHERE:
-            route = method = f"({NOWHERE})"
+        route = request.route
+        if route is None:
+            route = method = _NOWHERE
         else:
-            route, method = resource.canonical, request.method
-        key = (route, method, str(status) if status else "hung-up")
+            method = request.method
+        key = (route, method, status)
         self._counts[key] = self._counts.get(key, 0) + 1
         histogram = self._seconds.get(route)
         if histogram is None:
@@ -84,8 +86,8 @@ class RequestMetrics(Collector):
         """As Prometheus wants them."""
         text = "HTTP requests by route, method and status"
         requests = CounterMetricFamily("workq_http_requests", text, labels=["route", "method", "status"])
-        for key, count in self._counts.items():
-            requests.add_metric(key, count)
+        for (route, method, status), count in self._counts.items():
+            requests.add_metric([route, method, str(status) if status else "hung-up"], count)
         yield requests
         text = "Seconds from the head of an HTTP request to its answer, long polls included"
         seconds = HistogramMetricFamily("workq_http_request_seconds", text, labels=["route"])

@@ -4,6 +4,7 @@ Both ways need no table: a door finds the job of a number, and the number of a j
 """
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -18,6 +19,7 @@ _HASH_DIGITS: Final = 32
 NUMBER: Final = Range("id", 0, 2**64 - 1)
 
 
+@lru_cache(4_096)
 def queue_name(door: str, name: str) -> bytes:
     """The engine's name for the queue that `door` calls `name`, which may be any text. Different names stay different.
 
@@ -30,6 +32,12 @@ def queue_name(door: str, name: str) -> bytes:
         return whole
     ending = _CUT + sha256(text).hexdigest()[:_HASH_DIGITS].encode()
     return whole[: NAME_LENGTH - len(ending)] + ending
+
+
+@lru_cache(4_096)
+def numbered_jobs(door: str, name: str) -> "NumberedJobs":
+    """The ids of the jobs of the queue that `door` calls `name`."""
+    return NumberedJobs(queue_name(door, name))
 
 
 class NumberedJobs:

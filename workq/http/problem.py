@@ -4,9 +4,8 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from aiohttp import web
 
-from workq.http.application import REQUEST_ID
+from workq.http import web
 
 CONTENT_TYPE: Final = "application/problem+json"
 _encode: Final = msgspec.json.Encoder().encode
@@ -23,5 +22,5 @@ class Problem(msgspec.Struct):
 
 def problem(request: web.Request, status: int, text: str) -> web.Response:
     """The error as an answer."""
-    body = _encode(Problem(status, HTTPStatus(status).phrase, text, request[REQUEST_ID]))
+    body = _encode(Problem(status, HTTPStatus(status).phrase, text, request.id))
     return web.Response(status=status, body=body, content_type=CONTENT_TYPE)

@@ -1,13 +1,11 @@
 """Which HTTP application listens where, and what stands behind them: the dispatcher and the archive.
 
-Imported only by a server that is to listen on HTTP: aiohttp takes longer to load than all the rest.
+Imported only by a server that is to listen on HTTP: what it needs takes longer to load than all the rest.
 """
 
 import asyncio
 from collections.abc import Mapping
 from typing import Final
-
-from aiohttp import web
 
 from workq.archive import Archive, ArchiveError
 from workq.archive.metrics import ArchiveMetrics
@@ -17,9 +15,9 @@ from workq.dispatch.metrics import DispatcherMetrics
 from workq.dispatch.sender import Sender
 from workq.engine.job import Job
 from workq.gateway import Gateway
-from workq.http import health, native
+from workq.http import health, native, web
 from workq.http.access_log import open_access_log
-from workq.http.application import application
+from workq.http.application import Application
 from workq.http.fireworq import FireworqDoor
 from workq.http.hq import HqDoor
 from workq.http.messages import MessagesDoor
@@ -117,20 +115,20 @@ class Web:
         self.dispatcher.on_finished(jobs)
         self.archive.on_finished(jobs)
 
-    async def _listen(self, flag: str, address: Address, served: web.Application, drain_s: float) -> list[Address]:
+    async def _listen(self, flag: str, address: Address, served: Application, drain_s: float) -> list[Address]:
         try:
             return list(await self._server.listen(served, address, drain_s))
         except OSError as error:
             raise cannot_listen(f"http://{address}", error, _OFF_HINT.format(flag=flag)) from None
 
-    def _own_application(self) -> web.Application:
-        own = application(problem)
+    def _own_application(self) -> Application:
+        own = Application(problem)
         own.router.add_get("/", _index)
         native.add_routes(own, self._gateway, self.dispatcher)
         health.add_routes(own, self._gateway)
         self.metrics.add_routes(own)
         for name, door in self._doors.items():
-            own.add_subapp(f"/{name}", door.application())
+            own.mount(f"/{name}", door.application())
         return own
 
 

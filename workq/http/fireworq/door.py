@@ -9,15 +9,13 @@ from http import HTTPStatus
 from typing import Final, TypeVar
 
 import msgspec
-from aiohttp import web
-from aiohttp.web import Request, Response
 
 from workq.archive import Archive, ArchivedJob, Fate
 from workq.commands import Delete, InspectJob, Schedule
 from workq.dispatch.dispatcher import Dispatcher
 from workq.engine.job import Job
 from workq.gateway import Gateway
-from workq.http.application import Handler, HttpError, application, read_body
+from workq.http.application import Application, HttpError
 from workq.http.fireworq.definitions import DOOR, Definitions, Queue, QueueRequest
 from workq.http.fireworq.jobs import (
     PushRequest,
@@ -33,9 +31,10 @@ from workq.http.fireworq.jobs import (
 from workq.http.fireworq.listing import State, list_failures, list_jobs, read_page
 from workq.http.fireworq.numbers import Numbers
 from workq.http.fireworq.queue_log import QueueLog
-from workq.http.names import NUMBER, NumberedJobs, queue_name
+from workq.http.names import NUMBER, numbered_jobs, queue_name
 from workq.http.pages import Page
 from workq.http.settings import FireworqSettings
+from workq.http.web import Handler, Request, Response
 from workq.replies import Jobs
 from workq.values import DELAY, shown
 from workq.version import VERSION
@@ -112,11 +111,9 @@ class FireworqDoor:
         """Make what has to be there; to be called before there are requests."""
         await self._definitions.start()
 
-    def application(self) -> web.Application:
+    def application(self) -> Application:
         """A new application that serves it, to be mounted anywhere."""
-        served = application(_error)
-        if not self._settings.keep_alive:
-            served.middlewares.insert(0, _close_connection)  # before the one that makes answers of errors
+        served = Application(_error, keep_alive=self._settings.keep_alive)
         router = served.router
         for path in ("", "/", "/version"):
             router.add_route("*", path, self._version)
@@ -162,7 +159,7 @@ class FireworqDoor:
         return _json(self._defined(request))
 
     async def _put_queue(self, request: Request) -> Response:
-        asked = await _read(request, _decode_queue)
+        asked = _read(request, _decode_queue)
         return _json(await self._definitions.put_queue(request.match_info["queue"], asked or QueueRequest()))
 
     async def _delete_queue(self, request: Request) -> Response:
@@ -211,7 +208,7 @@ class FireworqDoor:
         return _json(_found(self._definitions.routing(category), f"No such routing: {category}"))
 
     async def _put_routing(self, request: Request) -> Response:
-        asked = await _read(request, _decode_routing) or _RoutingRequest()
+        asked = _read(request, _decode_routing) or _RoutingRequest()
         if not asked.queue_name:
             raise HttpError(400, "Missing field: queue_name")
         return _json(await self._definitions.put_routing(request.match_info["category"], asked.queue_name))
@@ -224,7 +221,7 @@ class FireworqDoor:
 
     async def _push(self, request: Request) -> Response:
         category = request.match_info["category"]
-        asked = await _read(request, _decode_push) or PushRequest()
+        asked = _read(request, _decode_push) or PushRequest()
         if not asked.url:
             raise HttpError(400, "Missing field: url")
         try:
@@ -235,7 +232,7 @@ class FireworqDoor:
         number = await self._numbers.take(queue)
         alive = self._settings.dispatch_keeps_alive
         target = target_of(asked, queue, number, category, self._user_agent, alive)
-        job_id = NumberedJobs(queue_name(DOOR, queue)).job_id(number)
+        job_id = numbered_jobs(DOOR, queue).job_id(number)
         # All jobs have a time, so that they stand in the order of their next try.
         now_ms = self._gateway.now_ms()
         run_at_ms = min(now_ms + (asked.run_after or 0) * 1_000, now_ms + DELAY.highest)
@@ -262,7 +259,7 @@ class FireworqDoor:
         """The id and the form of the job that a path names. Raises `HttpError`."""
         queue = self._defined(request)
         number = _number(request)
-        job_id = NumberedJobs(queue_name(DOOR, queue.name)).job_id(number)
+        job_id = numbered_jobs(DOOR, queue.name).job_id(number)
         reply = await self._gateway.execute(InspectJob(job_id))
         if not isinstance(reply, Jobs) or reply.jobs[0].result is not None:
             raise HttpError(404, f"No such job: {number}")
@@ -291,7 +288,7 @@ class FireworqDoor:
 def _by_method(get: Handler, put: Handler | None, delete: Handler | None) -> Handler:
     """What a path does: what is neither PUT nor DELETE, or not to be done here, is like GET."""
 
-    async def handle(request: Request) -> web.StreamResponse:
+    async def handle(request: Request) -> Response:
         if request.method == "PUT" and put is not None:
             return await put(request)
         if request.method == "DELETE" and delete is not None:
@@ -305,17 +302,10 @@ async def _only_post(request: Request) -> Response:
     raise HttpError(405, f"{request.method} is not allowed at {request.path}, POST is", {"Allow": "POST"})
 
 
-@web.middleware
-async def _close_connection(request: Request, handler: Handler) -> web.StreamResponse:
-    response = await handler(request)
-    response.force_close()
-    return response
-
-
-async def _read(request: Request, decoder: msgspec.json.Decoder[T | None]) -> T | None:
+def _read(request: Request, decoder: msgspec.json.Decoder[T | None]) -> T | None:
     """The JSON of the body, whatever its Content-Type says. Raises `HttpError`."""
     try:
-        return decoder.decode(await read_body(request))
+        return decoder.decode(request.body)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise HttpError(400, f"Invalid JSON: {error}") from None
 

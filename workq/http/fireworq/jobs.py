@@ -1,6 +1,7 @@
 """A job of the engine as Fireworq has it, and the other way round."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -152,8 +153,13 @@ def target_of(request: PushRequest, queue: str, number: int, category: str, user
 
 def spec_of(request: PushRequest, queue: str) -> JobSpec:
     """What the engine is told about retries."""
-    retry = RetryPolicy(min(request.retry_delay * 1_000, DELAY.highest)) if request.retry_delay else None
-    max_fails = min((request.max_retries or 0) + 1, COUNT.highest)
+    return _spec(queue, request.max_retries or 0, request.retry_delay or 0)
+
+
+@lru_cache(4_096)  # jobs with the same words share one
+def _spec(queue: str, max_retries: int, retry_delay: int) -> JobSpec:
+    retry = RetryPolicy(min(retry_delay * 1_000, DELAY.highest)) if retry_delay else None
+    max_fails = min(max_retries + 1, COUNT.highest)
     return JobSpec(queue_name(DOOR, queue), _TTR_MS, TTL.highest, 0, 0, max_fails, retry)
 
 

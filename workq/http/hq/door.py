@@ -1,24 +1,23 @@
 """The requests of HQ's API, and what they are answered."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
-from aiohttp import web
-from aiohttp.web import Request, Response, StreamResponse
 
 from workq.archive import Archive
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
-from workq.http.application import BODY_SECONDS, HttpError, application, read_body
+from workq.http.application import Application, HttpError
+from workq.http.forms import FORMS, read_form
 from workq.http.hq.ids import LARGEST_ID, Ids, parse_id, shown_duration
 from workq.http.hq.job import HqJob, Push, Restart, given_of, payload_of
 from workq.http.hq.listing import BOOLEANS, parameter, read_listing, whole_number
 from workq.http.hq.store import DOOR, Found, ListReader, Store
 from workq.http.pages import Page
 from workq.http.settings import HqSettings
+from workq.http.web import ANY, Request, Response, Router
 from workq.values import shown
 from workq.version import VERSION
 
@@ -28,7 +27,6 @@ _Form: TypeAlias = Mapping[str, str]
 log = logging.getLogger("workq.http.hq")
 
 _JSON: Final = {"Content-Type": "application/json; charset=UTF-8"}
-_FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 # A list that is longer leaves in pieces of about so many jobs.
 _PIECE: Final = 1_000
 # The limit of a dashboard request that gives none.
@@ -104,11 +102,13 @@ class HqDoor:
         for key in settings.without_effect:
             log.warning("[hq]: %s has no effect: it is said for the whole server, see workq-server --help", key)
 
-    def application(self) -> web.Application:
+    def application(self) -> Application:
         """A new application that serves it, to be mounted anywhere."""
-        served = application(_error, self._info)
-        served.on_startup.append(self._start)
+        served = Application(_error)
+        served.on_start.append(self._store.load)
         router = served.router
+        for slash in ("", "/"):
+            router.add_route(ANY, slash, self._info)
         self._add_routes(router, "")
         if self._page is not None:
             ui = self._settings.ui_basename
@@ -119,10 +119,7 @@ class HqDoor:
             router.add_get(f"{ui}/{{rest:.*}}", self._show_page)
         return served
 
-    async def _start(self, served: web.Application) -> None:
-        await self._store.load()
-
-    def _add_routes(self, router: web.UrlDispatcher, prefix: str) -> None:
+    def _add_routes(self, router: Router, prefix: str) -> None:
         for slash in ("", "/"):
             router.add_get(f"{prefix}/stats{slash}", self._stats)
             router.add_post(f"{prefix}/job{slash}", self._push)
@@ -141,7 +138,7 @@ class HqDoor:
         return _answer(request, _encode(await self._figures()))
 
     async def _push(self, request: Request) -> Response:
-        push = await _read(request, _decode_push, _push_in_form)
+        push = _read(request, _decode_push, _push_in_form)
         if push is None:
             raise HttpError(400, "The body is empty; a job is needed, as JSON")
         if not push.url:
@@ -149,13 +146,13 @@ class HqDoor:
         job = await self._store.push(push.url, given_of(push), payload_of(push))
         return _answer(request, _encode(job))
 
-    async def _list(self, request: Request) -> StreamResponse:
+    async def _list(self, request: Request) -> Response:
         listing = read_listing(request.query, self._settings.job_list_default_limit)
         reader = ListReader(self._store, listing)
         jobs = await reader.read(_PIECE)
         if reader.done:
             return _answer(request, _encode(_list_object(jobs, reader)))
-        return await _stream(request, reader, jobs)
+        return Response(pieces=_pieces(reader, jobs, "pretty" in request.query), headers=_JSON)
 
     async def _show_page(self, request: Request) -> Response:
         assert self._page is not None
@@ -181,7 +178,7 @@ class HqDoor:
 
     async def _restart(self, request: Request) -> Response:
         job = await self._find(request)
-        restart = await _read(request, _decode_restart, _restart_in_form)
+        restart = _read(request, _decode_restart, _restart_in_form)
         _check_finished(job)
         copy = restart is not None and restart.copy
         again = await (self._store.copy(job) if copy else self._store.restart(job))
@@ -238,32 +235,20 @@ class HqDoor:
 # -- bodies ------------------------------------------------------------------------------------------------------
 
 
-async def _read(request: Request, decode: Callable[[bytes], T], read_form: Callable[[_Form], T]) -> T | None:
+def _read(request: Request, decode: Callable[[bytes], T], take_form: Callable[[_Form], T]) -> T | None:
     """The body, in whatever form it comes; None when there is none. Raises `HttpError`."""
     content_type = request.headers.get("Content-Type", "").strip().lower()
     if content_type.startswith("application/json"):
-        body = await read_body(request)
-        return _decoded(decode, body) if body.strip() else None
-    if content_type.startswith(_FORMS):
-        form = await _read_form(request)
+        return _decoded(decode, request.body) if request.body.strip() else None
+    if content_type.startswith(FORMS):
+        form = read_form(request)
         whole = form.get("payload") or request.query.get("payload")
-        return read_form(form) if not whole else _decoded(decode, whole.encode())
-    if await read_body(request):
+        return take_form(form) if not whole else _decoded(decode, whole.encode())
+    if request.body:
         told = shown(content_type) if content_type else "none"
         raise HttpError(415, f"The Content-Type of the body is {told}; application/json is needed, or that of a form")
     whole = request.query.get("payload")
     return _decoded(decode, whole.encode()) if whole else None
-
-
-async def _read_form(request: Request) -> _Form:
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            fields = await request.post()
-    except TimeoutError:
-        raise HttpError(408, f"The body did not come within {BODY_SECONDS:g} s") from None
-    except (ValueError, LookupError) as error:
-        raise HttpError(400, f"The body is not a form: {error}") from None
-    return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
 def _decoded(decode: Callable[[bytes], T], body: bytes) -> T:
@@ -316,22 +301,17 @@ def _list_object(jobs: list[HqJob], reader: ListReader) -> _JobList:
     return _JobList(jobs, reader.next is not None, following, reader.count)
 
 
-async def _stream(request: Request, reader: ListReader, jobs: list[HqJob]) -> StreamResponse:
-    """Answer with a long list piece by piece: nothing bounds it but what is stored."""
-    pretty = "pretty" in request.query
-    response = StreamResponse(headers=_JSON)
-    await response.prepare(request)
+async def _pieces(reader: ListReader, jobs: list[HqJob], pretty: bool) -> AsyncGenerator[bytes, None]:
+    """A long list piece by piece: nothing bounds it but what is stored."""
     between = b'{\n  "jobs": [\n    ' if pretty else b'{"jobs":['
     while jobs:
         piece = _encode(jobs)[1:-1]
         if pretty:
             piece = msgspec.json.format(b"[%b]" % piece, indent=2)[4:-2].replace(b"\n", b"\n  ")
-        await response.write(between + piece)
+        yield between + piece
         between = b",\n    " if pretty else b","
         jobs = [] if reader.done else await reader.read(_PIECE)
     end = _encode(_list_object([], reader))
     if pretty:
         end = msgspec.json.format(end, indent=2)
-    await response.write(end[end.index(b"]") :] if not pretty else b"\n  " + end[end.index(b"]") :])
-    await response.write_eof()
-    return response
+    yield end[end.index(b"]") :] if not pretty else b"\n  " + end[end.index(b"]") :]

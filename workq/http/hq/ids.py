@@ -4,6 +4,7 @@ So they are unique, sort by creation, fit into 63 bits, and tell when a job was 
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 LARGEST_ID: Final = 2**64 - 1
@@ -65,8 +66,12 @@ def parse_id(text: str) -> int | None:
 def shown_time(time_ms: int) -> str:
     """`time_ms` as RFC 3339 in UTC, without the zeros that end its fraction."""
     whole_s, millis = divmod(time_ms, 1000)
-    text = datetime.fromtimestamp(whole_s, UTC).isoformat()[:19]
-    return f"{text}.{millis:03}".rstrip("0").rstrip(".") + "Z"
+    return f"{_shown_second(whole_s)}.{millis:03}".rstrip("0").rstrip(".") + "Z"
+
+
+@lru_cache(16)  # of the jobs that are pushed now
+def _shown_second(time_s: int) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat()[:19]
 
 
 def shown_duration(seconds: int) -> str:

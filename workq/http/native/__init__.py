@@ -7,10 +7,9 @@ jobs.py, recurring.py, queues.py, push.py, server.py   the operations
 openapi.py     the description
 """
 
-from aiohttp import web
-
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
+from workq.http.application import Application
 from workq.http.native import jobs, openapi, push, queues, recurring, server
 from workq.http.native.operations import Operation
 
@@ -26,7 +25,7 @@ def operations(gateway: Gateway, dispatcher: Dispatcher) -> list[Operation]:
     ]
 
 
-def add_routes(application: web.Application, gateway: Gateway, dispatcher: Dispatcher) -> None:
+def add_routes(application: Application, gateway: Gateway, dispatcher: Dispatcher) -> None:
     """Add the API to `application`."""
     all_of_them = operations(gateway, dispatcher)
     for operation in all_of_them:

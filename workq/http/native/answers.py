@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import msgspec
-from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from workq import replies as r
+from workq.http import web
 from workq.http.application import HttpError
 from workq.http.native import structs as s
 from workq.protocol.text import format_id

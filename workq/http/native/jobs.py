@@ -4,12 +4,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from workq import commands as c
 from workq import replies as r
 from workq.gateway import Gateway, job_spec
+from workq.http import web
 from workq.http.application import HttpError
 from workq.http.native import answers
 from workq.http.native import structs as s

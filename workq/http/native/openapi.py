@@ -6,9 +6,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
 
-from workq.http.application import Handler
+from workq.http import web
 from workq.http.native.answers import RAW
 from workq.http.native.operations import JSON, Operation
 from workq.http.native.structs import JobId, QueueName
@@ -29,7 +28,7 @@ _ERRORS: Final = {
 }
 
 
-def serve(operations: Sequence[Operation]) -> Handler:
+def serve(operations: Sequence[Operation]) -> web.Handler:
     """A handler that answers with the description of `operations`."""
     body = msgspec.json.encode(describe(operations))
 

@@ -5,24 +5,24 @@ be the body itself (`application/octet-stream`), with the options in the query.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
 
 import attrs
 import msgspec
-from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from workq.commands import Command
-from workq.http.application import HttpError, read_body
+from workq.http import web
+from workq.http.application import HttpError
 from workq.http.native.answers import RAW
 from workq.http.native.structs import ALLOWED, LISTS
 from workq.values import Range, check_name, shown
 
 JSON: Final = "application/json"
 
-Act: TypeAlias = Callable[[web.Request, Any], Awaitable[web.Response]]
+Act: TypeAlias = Callable[[web.Request, Any], Coroutine[Any, Any, web.Response]]
 
 
 @attrs.frozen
@@ -48,22 +48,25 @@ class Operation:
     raw_answer: bool = False
     _decode: Callable[[bytes], Any] = attrs.field(init=False)
     _names: tuple[str, ...] = attrs.field(init=False)
+    _waits: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_decode", msgspec.json.Decoder(self.request).decode)
         object.__setattr__(self, "_names", tuple([field.name for field in msgspec.structs.fields(self.request)]))
+        object.__setattr__(self, "_waits", "wait_ms" in self._names)
 
     @property
     def takes_body(self) -> bool:
         """Whether options may come as JSON."""
         return self.method in ("POST", "PUT")
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.Response:
         """Serve `request`."""
-        return await self.act(request, await self._read(request))
+        request.waits = self._waits
+        return await self.act(request, self._read(request))
 
-    async def _read(self, request: web.Request) -> Any:
-        body = await read_body(request) if request.body_exists else b""
+    def _read(self, request: web.Request) -> Any:
+        body = request.body
         if not body:
             return self._from_query(request)
         if not self.takes_body:

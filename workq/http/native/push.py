@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from aiohttp import web
 from msgspec import UNSET
 
 from workq import commands as c
@@ -10,6 +9,7 @@ from workq import replies as r
 from workq.dispatch import PushTarget
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
+from workq.http import web
 from workq.http.application import HttpError
 from workq.http.native import answers
 from workq.http.native import structs as s

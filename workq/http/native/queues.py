@@ -3,12 +3,12 @@
 from typing import Final, TypeAlias
 
 import msgspec
-from aiohttp import web
 from msgspec import UNSET
 
 from workq import commands as c
 from workq import replies as r
 from workq.gateway import Gateway
+from workq.http import web
 from workq.http.native import answers
 from workq.http.native import structs as s
 from workq.http.native.operations import Operation, queue_name

@@ -1,11 +1,11 @@
 """Operations on recurring jobs. `DELETE /v1/jobs/{id}` ends one, as it deletes a job."""
 
-from aiohttp import web
 from msgspec import UNSET
 
 from workq import commands as c
 from workq import replies as r
 from workq.gateway import Gateway
+from workq.http import web
 from workq.http.native import answers
 from workq.http.native import structs as s
 from workq.http.native.jobs import background_spec

@@ -1,10 +1,9 @@
 """Operations on the server itself."""
 
-from aiohttp import web
-
 from workq import commands as c
 from workq import replies as r
 from workq.gateway import Gateway
+from workq.http import web
 from workq.http.native import answers
 from workq.http.native import structs as s
 from workq.http.native.operations import Operation

@@ -13,7 +13,7 @@ from html import escape
 from importlib.resources import files
 from typing import Final
 
-from aiohttp.web import Request, Response
+from workq.http.web import Request, Response
 
 _SECURITY: Final = {
     "X-Content-Type-Options": "nosniff",
