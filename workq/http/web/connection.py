@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import attrs
@@ -438,7 +439,8 @@ class Connection(asyncio.Protocol):
         """Nobody waits for the answer to the request that is being served."""
         if self._task is not None and self._current is not None:
             self._task.cancel()
-            self._service.on_hung_up(self._current)
+            # Told when the handler has ended, so that nothing of it is left when it is counted.
+            self._task.add_done_callback(partial(_tell_hung_up, self._service, self._current))
             self._current = self._task = None  # whose exception leads back to us
 
     def _rest(self) -> None:
@@ -553,3 +555,7 @@ class Connection(asyncio.Protocol):
             self._serve()
         else:
             self._close()
+
+
+def _tell_hung_up(service: Service, request: Request, task: asyncio.Task[None]) -> None:
+    service.on_hung_up(request)
