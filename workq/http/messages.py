@@ -8,6 +8,7 @@ Where documents and code of the original disagree, this follows what its users c
 `doc/coming-from-messages.md`.
 """
 
+import asyncio
 import logging
 import re
 import uuid
