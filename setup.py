@@ -43,7 +43,9 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify
 
-    compiled: list[Extension] = mypycify(["--ignore-missing-imports", *HOT], opt_level="3", debug_level="0", group_name="workq")
+    compiled: list[Extension] = mypycify(
+        ["--ignore-missing-imports", *HOT], opt_level="3", debug_level="0", group_name="workq"
+    )
     for extension in compiled:
         extension.optional = True  # a compiler that fails is like none
     return compiled
