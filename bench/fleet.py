@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import click
@@ -66,14 +67,17 @@ def _fill(connection: _Connection, jobs: int) -> list[bytes]:
     return ids
 
 
-def _single_leases(connection: _Connection, ids: list[bytes]) -> None:
-    for _ in range(0, len(ids), _BATCH):
-        connection.ask(b"lease fleet 0\r\n" * _BATCH, 3 * _BATCH)
+def _single_leases(connection: _Connection, ids: list[bytes], at_once: int = _BATCH) -> None:
+    for start in range(0, len(ids), at_once):
+        count = len(ids[start : start + at_once])
+        connection.ask(b"lease fleet 0\r\n" * count, 3 * count)
 
 
-def _bulk_leases(connection: _Connection, ids: list[bytes]) -> None:
-    for _ in range(0, len(ids), _BATCH):
-        connection.ask(b"lease fleet 0 -count=%d\r\n" % _BATCH, 1 + 2 * _BATCH)
+def _bulk_leases(connection: _Connection, ids: list[bytes], at_once: int = _BATCH) -> None:
+    for start in range(0, len(ids), at_once):
+        count = len(ids[start : start + at_once])
+        batches = count // _BATCH
+        connection.ask(b"lease fleet 0 -count=%d\r\n" % _BATCH * batches, batches + 2 * count)
 
 
 def _touches(connection: _Connection, ids: list[bytes]) -> None:
@@ -102,6 +106,8 @@ def measure(server: Server, jobs: int, rounds: int) -> dict[str, float]:
             note("lease, 100 single ones", _single_leases, _fill(connection, jobs))
             ids = _fill(connection, jobs)
             note("lease -count=100", _bulk_leases, ids)
+            note("1 000 single ones", partial(_single_leases, at_once=10 * _BATCH), _fill(connection, jobs))
+            note("10 lease -count=100", partial(_bulk_leases, at_once=10 * _BATCH), _fill(connection, jobs))
             note("touch", _touches, ids)
             note("complete", _completes, ids)
         connection.close()
@@ -182,6 +188,8 @@ def main(jobs: int, rounds: int, leasers: int, waiting: int, idle_s: float) -> N
     for name, cpu_us in figures.items():
         click.echo(f"{name:24} {cpu_us:6.2f} us")
     click.echo(f"bulk lease / single      {figures['lease -count=100'] / figures['lease, 100 single ones']:6.2f}")
+    deeper = figures["10 lease -count=100"] / figures["1 000 single ones"]
+    click.echo(f"ten times as many        {deeper:6.2f}")
     click.echo(f"touch / complete         {figures['touch'] / figures['complete']:6.2f}")
     click.echo("an add wakes one of those who wait, who completes it and waits again: CPU, time until the job is there")
     count = 10
