@@ -324,7 +324,6 @@ class GroupCommit:
         for holder in batch.holders:
             holder.release(None)
         if self._is_busy:
-            self._expected = 0
             self.end_turn()
 
     # -- gathering -----------------------------------------------------------------------------------------------
@@ -335,9 +334,10 @@ class GroupCommit:
         If so it should go on while the disk works, so there is nobody to wait for. Else it would soon have nothing to
         do, since all its clients wait for the disk.
         """
-        self._expected = len({**self._recent, **batch.holders, **self._collecting.holders})
+        expected = len({**self._recent, **batch.holders, **self._collecting.holders})
         self._recent = batch.holders
-        self._is_busy = batch.busy_s * self._expected > took_s * len(batch.holders)
+        self._is_busy = batch.busy_s * expected > took_s * len(batch.holders)
+        self._expected = 0 if self._is_busy else expected
 
     def _gather(self, now_s: float) -> None:
         """A batch has landed: let the next one wait for those who are answered now.
