@@ -6,11 +6,19 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import forking
 from tests.server import Dialogue, ServerProcess
 
 # A test must not fail because the machine is busy.
 settings.register_profile("workq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("workq")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stop_forking() -> Iterator[None]:
+    """No process outlives the tests."""
+    yield
+    forking.stop()
 
 
 @pytest.fixture(scope="module")

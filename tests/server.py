@@ -8,10 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self, TypeAlias
+
+from tests.forking import ForkedServer
 
 # How long anything may take that should happen at once. Only a failing test waits that long.
 PATIENCE_S = 30.0
@@ -37,18 +40,12 @@ class ServerProcess:
         under: Sequence[str] = (),
     ) -> None:
         listens = any([flag.startswith(("--listen", "--port")) for flag in flags])
-        command = [sys.executable, "-m", "workq.server.main", "--http", "off", *flags]
-        command += [] if listens else ["--port", "0"]
+        flags = ("--http", "off", *flags, *(() if listens else ("--port", "0")))
         if file_limit is not None:
-            command = ["sh", "-c", f'ulimit -n {file_limit}; exec "$@"', "sh", *command]
-        self._process = subprocess.Popen(
-            [*under, *command],
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+            under = (*under, "sh", "-c", f'ulimit -n {file_limit}; exec "$@"', "sh")
+        self._stderr, stderr = os.pipe()
+        with open(os.devnull) as nowhere, open(stderr, "w"):
+            self._process = _start(flags, env or {}, under, nowhere.fileno(), stderr)
         self.pid = self._process.pid
         self.addresses: list[Address] = []
         self.http_addresses: dict[str, tuple[str, int]] = {}
@@ -98,8 +95,7 @@ class ServerProcess:
         return "".join(self._log)
 
     def _read_log(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as lines:
+        with open(self._stderr) as lines:
             for line in lines:
                 self._log.append(line)
                 ready = re.search(r" is ready on (.+)$", line)
@@ -112,6 +108,34 @@ class ServerProcess:
         urls = [re.fullmatch(r"http://(\S+)(?: \((\w+)\))?", text) for text in texts]
         self.http_addresses = {url[2] or "": _tcp_address(url[1]) for url in urls if url is not None}
         self.addresses = [_address(text) for text, url in zip(texts, urls, strict=True) if url is None]
+
+
+def run_server(
+    *flags: str, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
+) -> "subprocess.CompletedProcess[str]":
+    """Run a server that should end by itself."""
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        process = _start(flags, env or {}, under, stdout.fileno(), stderr.fileno())
+        try:
+            status = process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(PATIENCE_S)
+            raise
+        for file in (stdout, stderr):
+            file.seek(0)
+        return subprocess.CompletedProcess(flags, status, stdout.read(), stderr.read())
+
+
+def _start(
+    flags: Sequence[str], env: Mapping[str, str], under: Sequence[str], stdout: int, stderr: int
+) -> "subprocess.Popen[bytes] | ForkedServer":
+    """Start a server; a forked one, which is quicker, where nothing is asked for that must be there from the start."""
+    whole_env = {**os.environ, **env}
+    if not under and not any([name.startswith(("PYTHON", "WORKQ_PURE")) for name in env]):
+        return ForkedServer(flags, whole_env, stdout, stderr)
+    command = [*under, sys.executable, "-m", "workq.server.main", *flags]
+    return subprocess.Popen(command, env=whole_env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
 
 
 def _address(text: str) -> Address:

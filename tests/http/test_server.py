@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.http.client import HttpClient
-from tests.server import PATIENCE_S, Dialogue, ServerProcess
+from tests.server import PATIENCE_S, Dialogue, ServerProcess, run_server
 
 DOORS = ("hq", "fireworq", "messages")
 HTTP = ("--http", "127.0.0.1:0")
@@ -25,8 +24,7 @@ HASTY = (
 
 def error_of_start(*flags: str) -> str:
     """Start a server that ends by itself with status 1; return the line it says last."""
-    command = [sys.executable, "-m", "workq.server.main", "--port", "0", *flags]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    ended = run_server("--port", "0", *flags)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     return ended.stderr.splitlines()[-1]

@@ -5,7 +5,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import PATIENCE_S, Dialogue, ServerProcess
+from tests.server import PATIENCE_S, Dialogue, ServerProcess, run_server
 from workq.commands import Recur
 from workq.engine import Engine
 from workq.engine.events import DocumentPut
@@ -33,8 +32,7 @@ UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if o
 
 def start_that_fails(*flags: str, under: tuple[str, ...] = ()) -> str:
     """Start a server that ends by itself with status 1; return the line it says last."""
-    command = [*under, sys.executable, "-m", "workq.server.main", "--port", "0", *flags]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    ended = run_server("--port", "0", *flags, under=under)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     return ended.stderr.splitlines()[-1]

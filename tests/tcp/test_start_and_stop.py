@@ -1,34 +1,20 @@
 """The server process: where it listens, why it does not start, how it stops."""
 
 import contextlib
-import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.server import PATIENCE_S, Dialogue, ServerProcess
+from tests.server import Dialogue, ServerProcess, run_server
 from workq.version import VERSION
 
 ID = b"00000000-0000-4000-8000-000000000001"
 
 
 # -- start -----------------------------------------------------------------------------------------------------------
-
-
-def run_server(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a server that should end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "workq.server.main", *flags],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
 
 
 def is_spoken_to(server: ServerProcess, address: tuple[str, int] | str) -> bool:
@@ -112,7 +98,7 @@ def test_a_second_place_that_cannot_be_listened_on(server: ServerProcess) -> Non
     ],
 )
 def test_wrong_settings_are_told_in_one_line(flags: list[str], variables: dict[str, str], error: str) -> None:
-    ended = run_server(*flags, **variables)
+    ended = run_server(*flags, env=variables)
     assert ended.returncode == 2
     assert ended.stderr.startswith("workq-server: ")
     assert ended.stderr.count("\n") == 1

@@ -1,8 +1,6 @@
 """The queue log: a line of JSON for what happens to each job."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from tests.http.client import HttpClient
 from tests.http.fireworq.conftest import FLAGS
 from tests.http.fireworq.workers import Fireworq, says
-from tests.server import PATIENCE_S, ServerProcess
+from tests.server import ServerProcess, run_server
 from tests.webworker import WebWorker
 
 KEYS = [
@@ -109,17 +107,6 @@ def test_jobs_of_others_in_the_queue_do_no_harm(tmp_path: Path, worker: WebWorke
 def test_a_file_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
     config = tmp_path / "workq.toml"
     config.write_text(f'[fireworq]\nqueue_log = "{tmp_path}"\n')
-    command = [
-        sys.executable,
-        "-m",
-        "workq.server.main",
-        "--port",
-        "0",
-        "--http",
-        "127.0.0.1:0",
-        "--config",
-        str(config),
-    ]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    ended = run_server("--port", "0", "--http", "127.0.0.1:0", "--config", str(config))
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == f"workq-server: cannot write {tmp_path}: Is a directory"

@@ -4,15 +4,13 @@ import contextlib
 import resource
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.http.client import until
 from tests.http.hq.door import NOWHERE, Hq, configured, error_of
-from tests.server import PATIENCE_S, ServerProcess
+from tests.server import ServerProcess, run_server
 from tests.webworker import WebWorker, answer
 
 HQ = ("--hq-listen", "127.0.0.1:0")
@@ -236,8 +234,7 @@ job_lifetime = 0
     def test_mistakes_stop_the_start(self, tmp_path: Path, line: str, reason: str) -> None:
         file = tmp_path / "workq.toml"
         file.write_text(f"[hq]\n{line}\n")
-        command = [sys.executable, "-m", "workq.server.main", "--port", "0", "--config", str(file)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        ended = run_server("--port", "0", "--config", str(file))
         assert ended.returncode == 2
         assert reason in ended.stderr
         assert "Traceback" not in ended.stderr
