@@ -38,7 +38,6 @@ def client(server: ServerProcess) -> Iterator[Dialogue]:
 @pytest.fixture
 def no_collector() -> Iterator[None]:
     """No cyclic garbage collector, as in the server. `gc.collect()` looks at nothing that was there before."""
-    gc.collect()
     gc.freeze()
     gc.disable()
     yield

@@ -127,6 +127,9 @@ def _read_request(connection: socket.socket, received: bytes) -> tuple[Request, 
     headers = [(name.lower(), value.strip()) for name, _, value in [line.partition(":") for line in lines]]
     size = int(dict(headers).get("content-length", "0"))
     while len(rest) < size:
-        rest += connection.recv(65_536)
+        data = connection.recv(65_536)
+        if not data:
+            return None
+        rest += data
     method, path, _ = first.split(" ")
     return Request(method, path, headers, rest[:size]), rest[size:]
