@@ -12,13 +12,13 @@ from workq.engine.waiters import LeaseWaiter, ResultsWaiter, RunWaiter, Waiter
 
 def check_engine(engine: Engine, now_ms: int) -> None:
     """Raise `AssertionError` unless jobs, queues, timers and waiters of `engine` agree with each other."""
-    check_state(engine.state, now_ms)
+    jobs = check_state(engine.state, now_ms)
     _check_waiters(engine, now_ms)
-    _check_foreground_jobs(engine)
+    _check_foreground_jobs(engine, jobs)
 
 
-def check_state(state: State, now_ms: int) -> None:
-    """Raise `AssertionError` unless jobs, queues and timers of `state` agree with each other."""
+def check_state(state: State, now_ms: int) -> list[Job]:
+    """Raise `AssertionError` unless jobs, queues and timers of `state` agree with each other; return the jobs."""
     jobs = list(state.jobs.values())
     assert len(state.jobs) == len(jobs)
     for job_id, job in zip(state.jobs, jobs, strict=True):
@@ -35,6 +35,7 @@ def check_state(state: State, now_ms: int) -> None:
     kept = [job for job in jobs if not job.spec.foreground]
     documents = [len(key) + len(value) for area in state.documents for key, value in area.items()]
     assert state.stored_bytes == sum([job.size() for job in kept]) + sum(documents)
+    return jobs
 
 
 def _check_recurring(state: State, now_ms: int) -> None:
@@ -54,15 +55,16 @@ def _check_recurring(state: State, now_ms: int) -> None:
 
 
 def _check_queue(queue: Queue, jobs: list[Job]) -> None:
-    for number in range(GONE):
-        assert queue.counts[number] == len([job for job in jobs if job.state == number])
-    ready = sorted([job for job in jobs if job.state == READY], key=_place)
-    assert queue.ready_jobs(0, len(jobs) + 1) == ready
-    scheduled = sorted([job for job in jobs if job.state == SCHEDULED], key=_turn)
-    assert queue.scheduled_jobs(0, len(jobs) + 1) == scheduled
+    by_state: list[list[Job]] = [[] for _ in range(GONE)]
+    for job in jobs:
+        by_state[job.state].append(job)
+    assert list(queue.counts[:GONE]) == [len(those) for those in by_state]
+    assert queue.ready_jobs(0, len(jobs) + 1) == sorted(by_state[READY], key=_place)
+    assert queue.scheduled_jobs(0, len(jobs) + 1) == sorted(by_state[SCHEDULED], key=_turn)
     for number, listed in enumerate(queue.lists):
-        assert set(listed) == {job for job in jobs if job.state == number}
-        assert len(list(listed)) == queue.counts[number]
+        found = list(listed)
+        assert len(found) == queue.counts[number]
+        assert set(found) == set(by_state[number])
 
 
 def _place(job: Job) -> tuple[int, bool, int, int]:
@@ -109,8 +111,8 @@ def _check_waiters(engine: Engine, now_ms: int) -> None:
     _check_timers(engine._waits, waiting, now_ms)
 
 
-def _check_foreground_jobs(engine: Engine) -> None:
-    for job in engine.state.jobs.values():
+def _check_foreground_jobs(engine: Engine, jobs: list[Job]) -> None:
+    for job in jobs:
         if job.spec.foreground:
             assert job.result is None
             owners = [watcher for watcher in engine._watchers.of(job.job_id) if isinstance(watcher, RunWaiter)]

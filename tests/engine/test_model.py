@@ -63,16 +63,18 @@ class Twins(Life):
         assert self.engine.next_ms() <= (NEVER_MS if next_ms is None else next_ms)
 
     def compare_inspection(self) -> None:
-        self.live(c.InspectQueues(0, 100))
-        self.live(c.InspectRecurring(0, 100))
+        self.execute(c.InspectQueues(0, 100))
+        self.execute(c.InspectRecurring(0, 100))
         for name in NAMES:
-            self.live(c.InspectJobs(name, 0, 100))
-            self.live(c.InspectScheduledJobs(name, 0, 100))
-            self.live(c.InspectLeasedJobs(name, 0, 100))
-            self.live(c.InspectFailedJobs(name, 0, 100))
-            self.live(c.InspectCompletedJobs(name, 0, 100))
+            self.execute(c.InspectJobs(name, 0, 100))
+            self.execute(c.InspectScheduledJobs(name, 0, 100))
+            self.execute(c.InspectLeasedJobs(name, 0, 100))
+            self.execute(c.InspectFailedJobs(name, 0, 100))
+            self.execute(c.InspectCompletedJobs(name, 0, 100))
         for job_id in IDS:
-            self.live(c.InspectJob(job_id))
+            self.execute(c.InspectJob(job_id))
+        assert not self.engine.events
+        self.compare()
 
 
 @settings(max_examples=300)
