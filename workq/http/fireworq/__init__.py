@@ -4,6 +4,7 @@ door.py         the requests, and what they are answered
 definitions.py  queues and routings, kept as documents
 queue_log.py    what happens to jobs, line by line
 numbers.py      the numbers that jobs have in their queue
+structs.py      the JSON of all that
 jobs.py         a job and a failure as the API shows them, and what the engine is told
 listing.py      pages of jobs, in the order of their next try
 

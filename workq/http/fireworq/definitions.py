@@ -4,15 +4,15 @@ How many jobs of a queue are sent at a time, and how often, are options of the e
 dispatcher's business. The door remembers what was asked for, to show it.
 """
 
-from typing import Annotated, Final
+from typing import Final
 
-import msgspec
 from msgspec.json import decode, encode
 
 from workq.commands import ConfigureQueue, ListDocuments, PutDocument
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
 from workq.http.application import HttpError
+from workq.http.fireworq.structs import Queue, QueueRequest, Routing
 from workq.http.names import queue_name
 from workq.http.settings import FireworqSettings
 from workq.replies import Documents
@@ -23,34 +23,6 @@ _QUEUE: Final = "fireworq/queue/"
 _ROUTING: Final = "fireworq/routing/"
 # What a throttled queue says its polling interval is, whatever was asked for. Nothing polls here.
 _THROTTLED_POLLING_MS: Final = 100
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
-
-
-class QueueRequest(msgspec.Struct):
-    """The body of a PUT of a queue; None stands for the default, as 0 does."""
-
-    polling_interval: Count | None = None
-    max_workers: Count | None = None
-    max_dispatches_per_second: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    max_burst_size: Count | None = None
-
-
-class Queue(msgspec.Struct):
-    """A queue as the API shows it. The last two are left out where nothing is throttled."""
-
-    name: str
-    polling_interval: int
-    max_workers: int
-    max_dispatches_per_second: float | msgspec.UnsetType = msgspec.UNSET
-    max_burst_size: int | msgspec.UnsetType = msgspec.UNSET
-
-
-class Routing(msgspec.Struct):
-    """Which queue the jobs of a category go to."""
-
-    queue_name: str
-    job_category: str
 
 
 class Definitions:

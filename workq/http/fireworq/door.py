@@ -16,10 +16,8 @@ from workq.dispatch.dispatcher import Dispatcher
 from workq.engine.job import Job
 from workq.gateway import Gateway
 from workq.http.application import Application, HttpError
-from workq.http.fireworq.definitions import DOOR, Definitions, Queue, QueueRequest
+from workq.http.fireworq.definitions import DOOR, Definitions
 from workq.http.fireworq.jobs import (
-    PushRequest,
-    ShownJob,
     archived,
     body_of,
     failure,
@@ -31,6 +29,16 @@ from workq.http.fireworq.jobs import (
 from workq.http.fireworq.listing import State, list_failures, list_jobs, read_page
 from workq.http.fireworq.numbers import Numbers
 from workq.http.fireworq.queue_log import QueueLog
+from workq.http.fireworq.structs import (
+    Node,
+    ProcessStats,
+    PushRequest,
+    Queue,
+    QueueRequest,
+    RoutingRequest,
+    ShownJob,
+    Stats,
+)
 from workq.http.names import NUMBER, numbered_jobs, queue_name
 from workq.http.pages import Page
 from workq.http.settings import FireworqSettings
@@ -48,42 +56,7 @@ _decode_push: Final = msgspec.json.Decoder(PushRequest | None)
 _decode_queue: Final = msgspec.json.Decoder(QueueRequest | None)
 
 
-class _RoutingRequest(msgspec.Struct):
-    queue_name: str = ""
-
-
-_decode_routing: Final = msgspec.json.Decoder(_RoutingRequest | None)
-
-
-class _Node(msgspec.Struct):
-    id: str
-    host: str
-
-
-class _ProcessStats(msgspec.Struct):
-    """Of the figures that the original has of its process, those that mean something here: Unix nanoseconds, bytes."""
-
-    time: int
-    cpu_num: int
-    memory_sys: int
-
-
-class _Stats(msgspec.Struct):
-    """The figures of a queue since the start; times are in milliseconds."""
-
-    total_pushes: int
-    total_pops: int
-    total_successes: int
-    total_failures: int
-    total_permanent_failures: int
-    total_completes: int
-    total_elapsed: int
-    pushes_per_second: int
-    pops_per_second: int
-    outstanding_jobs: int
-    total_workers: int
-    idle_workers: int
-    active_nodes: int
+_decode_routing: Final = msgspec.json.Decoder(RoutingRequest | None)
 
 
 class FireworqDoor:
@@ -148,7 +121,7 @@ class FireworqDoor:
 
     async def _process_stats(self, request: Request) -> Response:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return _json(_ProcessStats(time.time_ns(), os.cpu_count() or 1, memory))
+        return _json(ProcessStats(time.time_ns(), os.cpu_count() or 1, memory))
 
     # -- queues --------------------------------------------------------------------------------------------------
 
@@ -168,7 +141,7 @@ class FireworqDoor:
 
     async def _node(self, request: Request) -> Response:
         self._defined(request)
-        return _json(_Node(str(os.getpid()), socket.gethostname()))
+        return _json(Node(str(os.getpid()), socket.gethostname()))
 
     async def _stats(self, request: Request) -> Response:
         return _json(self._figures(self._defined(request)))
@@ -176,9 +149,9 @@ class FireworqDoor:
     async def _all_stats(self, request: Request) -> Response:
         return _json({queue.name: self._figures(queue) for queue in self._definitions.queues()})
 
-    def _figures(self, queue: Queue) -> _Stats:
+    def _figures(self, queue: Queue) -> Stats:
         figures = self._dispatcher.figures(queue_name(DOOR, queue.name))
-        return _Stats(
+        return Stats(
             figures.pushes,
             figures.pops,
             figures.successes,
@@ -208,7 +181,7 @@ class FireworqDoor:
         return _json(_found(self._definitions.routing(category), f"No such routing: {category}"))
 
     async def _put_routing(self, request: Request) -> Response:
-        asked = _read(request, _decode_routing) or _RoutingRequest()
+        asked = _read(request, _decode_routing) or RoutingRequest()
         if not asked.queue_name:
             raise HttpError(400, "Missing field: queue_name")
         return _json(await self._definitions.put_routing(request.match_info["category"], asked.queue_name))

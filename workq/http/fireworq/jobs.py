@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec.json import decode, encode
@@ -11,7 +11,8 @@ from workq.archive import ArchivedJob, Fate
 from workq.dispatch.target import PushResult, PushTarget
 from workq.engine.job import COMPLETED, Job
 from workq.http.application import HttpError
-from workq.http.fireworq.definitions import DOOR, Count
+from workq.http.fireworq.definitions import DOOR
+from workq.http.fireworq.structs import Ended, Failure, Kept, Pushed, PushRequest, Result, ShownJob
 from workq.http.names import NumberedJobs, queue_name
 from workq.http.nesting import DEEPEST, is_too_deep
 from workq.replies import JobInfo
@@ -20,90 +21,7 @@ from workq.values import COUNT, DELAY, TTL, JobSpec, RetryPolicy
 # How long a lease of the dispatcher lasts; it is kept up for as long as the web worker takes.
 _TTR_MS: Final = 60_000
 _LEASED: Final = 4  # as `inspect job` numbers the states
-_NOTHING: Final = msgspec.Raw(b"null")
 _EMPTY: Final = msgspec.Raw(b'""')
-
-Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
-class PushRequest(msgspec.Struct):
-    """The body of a push; None stands for the default. Times are in seconds."""
-
-    url: str | None = None
-    payload: msgspec.Raw = _NOTHING
-    run_after: Seconds | None = None
-    max_retries: Count | None = None
-    retry_delay: Seconds | None = None
-    timeout: Seconds | None = None
-
-
-class Pushed(msgspec.Struct):
-    """What a push is answered. Times are in seconds."""
-
-    id: int
-    queue_name: str
-    category: str
-    url: str
-    payload: msgspec.Raw
-    run_after: int
-    timeout: int
-    retry_delay: int
-    max_retries: int
-
-
-class ShownJob(msgspec.Struct):
-    """A job that has not ended. `timeout` and `retry_delay` are in seconds, the other times RFC 3339."""
-
-    id: int
-    category: str
-    url: str
-    payload: msgspec.Raw
-    status: Literal["claimed", "grabbed"]
-    created_at: str
-    next_try: str
-    timeout: int
-    fail_count: int
-    max_retries: int
-    retry_delay: int
-
-
-class _Result(msgspec.Struct):
-    status: str
-    code: int
-    message: str
-
-
-class Failure(msgspec.Struct):
-    """An entry of the failure log."""
-
-    id: int
-    job_id: int
-    category: str
-    url: str
-    payload: msgspec.Raw
-    result: _Result
-    fail_count: int
-    failed_at: str
-    created_at: str
-
-
-class _Kept(msgspec.Struct):
-    """What the door wants to have back with a job. Times are in seconds."""
-
-    queue: str
-    number: int
-    category: str
-    timeout: int
-    retry_delay: int
-
-
-class _Ended(msgspec.Struct):
-    """What the archive keeps of a failed job, beside its columns."""
-
-    job_id: int
-    payload: msgspec.Raw
-    result: _Result
-    fail_count: int
 
 
 def body_of(payload: msgspec.Raw) -> bytes:
@@ -139,7 +57,7 @@ def target_of(request: PushRequest, queue: str, number: int, category: str, user
     """Where and how the dispatcher is to send the job. Raises `HttpError` for a job without a URL."""
     if not request.url:
         raise HttpError(400, "Missing field: url")
-    kept = _Kept(queue, number, category, request.timeout or 0, request.retry_delay or 0)
+    kept = Kept(queue, number, category, request.timeout or 0, request.retry_delay or 0)
     timeout_ms = min((request.timeout or 0) * 1_000, DELAY.highest)
     return PushTarget(
         request.url,
@@ -213,7 +131,7 @@ def archived(job: Job, now_ms: int) -> ArchivedJob | Fate:
     target, kept = read_meta(job.meta)
     result = PushResult.from_result(job.result or b"")
     body = job.payload
-    ended = _Ended(kept.number, shown_payload(body) if body else _EMPTY, _told(job, result), max(job.fails, 1))
+    ended = Ended(kept.number, shown_payload(body) if body else _EMPTY, _told(job, result), max(job.fails, 1))
     return ArchivedJob(
         door=DOOR,
         queue=kept.queue,
@@ -230,7 +148,7 @@ def archived(job: Job, now_ms: int) -> ArchivedJob | Fate:
 
 def failure(entry: ArchivedJob) -> Failure:
     """An entry of the failure log as the API shows it."""
-    ended = decode(entry.data, type=_Ended)
+    ended = decode(entry.data, type=Ended)
     assert entry.number is not None
     return Failure(
         entry.number,
@@ -253,21 +171,21 @@ def shown_time(time_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}{'Z' if offset == '+0000' else f'{offset[:3]}:{offset[3:5]}'}"
 
 
-def read_meta(meta: bytes) -> tuple[PushTarget, _Kept]:
+def read_meta(meta: bytes) -> tuple[PushTarget, Kept]:
     """What the door keeps with a job. Raises `InvalidValue` or `msgspec.DecodeError` for one that it did not make."""
     target = PushTarget.from_meta(meta)
-    return target, decode(target.door, type=_Kept)
+    return target, decode(target.door, type=Kept)
 
 
-def _told(job: Job, result: PushResult | None) -> _Result:
+def _told(job: Job, result: PushResult | None) -> Result:
     """The outcome in Fireworq's words."""
     if result is None:  # finished by somebody else than the dispatcher
-        return _Result("failure", 0, (job.result or b"").decode("utf-8", "replace"))
+        return Result("failure", 0, (job.result or b"").decode("utf-8", "replace"))
     code = result.status_code or 0
     if result.error_kind == "no-url":
-        return _Result("internal-failure", 0, f"Cannot create http request: {result.error}")
+        return Result("internal-failure", 0, f"Cannot create http request: {result.error}")
     if result.error_kind in ("connection", "timeout", "canceled"):
-        return _Result("internal-failure", 0, f"Request failed: {result.error}")
+        return Result("internal-failure", 0, f"Request failed: {result.error}")
     if result.error_kind == "body":
-        return _Result("failure", code, f"Cannot read the response body: {result.error}")
-    return _Result(result.outcome, code, result.error)
+        return Result("failure", code, f"Cannot read the response body: {result.error}")
+    return Result(result.outcome, code, result.error)

@@ -14,7 +14,8 @@ from workq.commands import InspectJob, InspectJobs, InspectScheduledJobs
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
 from workq.http.fireworq.definitions import DOOR
-from workq.http.fireworq.jobs import Failure, ShownJob, failure, next_try_ms, number_of, shown_job
+from workq.http.fireworq.jobs import failure, next_try_ms, number_of, shown_job
+from workq.http.fireworq.structs import Failure, ShownJob
 from workq.http.names import queue_name
 from workq.replies import JobInfo, Jobs
 
