@@ -17,6 +17,7 @@ from workq.commands import Command, Release
 from workq.engine import Waiter
 from workq.figures import Figures
 from workq.replies import LeasedJob, LeasedJobs, Reply, Unavailable
+from workq.run_queue import RunQueue
 from workq.values import JobSpec
 
 T = TypeVar("T")
@@ -39,12 +40,14 @@ _STOPPING = Unavailable("The server is stopping")
 class _Call:
     """One command on its way: what the broker knows of it."""
 
-    __slots__ = ("_broker", "_future", "reply")
+    __slots__ = ("_broker", "_run_queue", "_future", "reply", "_lost")
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, run_queue: RunQueue) -> None:
         self._broker = broker
+        self._run_queue = run_queue
         self._future: asyncio.Future[Reply] | None = None
         self.reply: Reply | None = None
+        self._lost: Unavailable | None = None
 
     def future(self, reply: Reply | None = None) -> asyncio.Future[Reply]:
         """Where the reply comes: `reply` when the log has it, or what `on_reply` gets."""
@@ -58,22 +61,23 @@ class _Call:
         if self._broker.is_changing():
             self._broker.wait_for_log(self)
         else:
-            self._answer(reply)
+            self._run_queue.add(self._answer)
 
     def hold(self) -> None:
         """The log has begun to write what the reply depends on."""
 
     def release(self, lost: Unavailable | None) -> None:
         """The log has written it, or has `lost` it."""
-        assert self.reply is not None
-        self._answer(lost or self.reply)
+        self._lost = lost
+        self._run_queue.add(self._answer)
 
     def forget(self) -> None:
         """It is over, so keep nothing of it."""
-        self._future = self.reply = None
+        self._future = self.reply = self._lost = None
 
-    def _answer(self, reply: Reply) -> None:
-        if self._future is not None and not self._future.done():  # cancelled meanwhile
+    def _answer(self) -> None:
+        reply = self._lost or self.reply
+        if reply is not None and self._future is not None and not self._future.done():  # else cancelled meanwhile
             self._future.set_result(reply)
 
 
@@ -113,9 +117,12 @@ class Gateway:
     """Executes commands for coroutines. Use it from the loop's thread only.
 
     Nobody has to be registered: it serves any number of requests at a time.
+
+    run_queue  what is to be done for them, a few in each turn of the loop
     """
 
     def __init__(self, broker: Broker) -> None:
+        self.run_queue = RunQueue()
         self._broker = broker
         # Used again, since the log counts those who hold a batch to know how many to wait for with the next.
         self._idle: list[_Call] = []
@@ -128,7 +135,7 @@ class Gateway:
         When cancelled, a command that waits is forgotten; any other has been done all the same.
         """
         broker = self._broker
-        call = self._idle.pop() if self._idle else _Call(broker)
+        call = self._idle.pop() if self._idle else _Call(broker, self.run_queue)
         answer = broker.execute(command, call.on_reply)
         if not isinstance(answer, Reply):
             answer = await self._wait(call, answer)

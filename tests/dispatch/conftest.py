@@ -8,11 +8,12 @@ from tests.dispatch.pushing import now_ms
 from tests.webworker import WebWorker
 from workq.dispatch.addresses import AddressRules
 from workq.dispatch.sender import Sender
+from workq.run_queue import RunQueue
 
 
 @pytest.fixture
 async def sender() -> AsyncIterator[Sender]:
-    made = Sender(AddressRules(), now_ms)
+    made = Sender(AddressRules(), now_ms, RunQueue())
     yield made
     made.close()
 

@@ -36,9 +36,12 @@ from workq.gateway import Gateway
 from workq.log import open_log
 from workq.log.files import Files
 from workq.replies import Documents, JobInfo, JobResult, Jobs, Unavailable
+from workq.run_queue import PORTION
 from workq.values import JobSpec, RetryPolicy
 
 DAY_MS = 86_400_000
+# More jobs than are sent in a turn.
+MANY = 10 * PORTION
 
 
 class House:
@@ -58,7 +61,7 @@ class House:
 
     def new_dispatcher(self) -> None:
         rules = AddressRules()
-        self.dispatcher = Dispatcher(self.gateway, lambda: Sender(rules, self.gateway.now_ms))
+        self.dispatcher = Dispatcher(self.gateway, lambda: Sender(rules, self.gateway.now_ms, self.gateway.run_queue))
         self.broker.on_finished = self.dispatcher.on_finished
 
     async def add(self, path: str = "/", body: bytes = b"{}", *, queue: bytes = b"q", **options: Any) -> bytes:
@@ -481,3 +484,57 @@ class TestMemory:
                 await house.broker.close()
 
         assert uvloop.run(left()) < 20
+
+
+class TestTurns:
+    """Jobs that are leased together are sent in portions."""
+
+    async def test_each_turn_sends_a_portion(self, worker: WebWorker) -> None:
+        house = House(worker)
+        await house.dispatcher.start()
+        for _ in range(MANY):
+            await house.add()
+        await house.dispatcher.push_queue(b"q")
+        while len(house.dispatcher.sending(b"q")) < MANY:
+            await asyncio.sleep(0)
+
+        def waiting() -> int:
+            return sum([push.waits for push in house.dispatcher._pushes.values()])
+
+        before = waiting()
+        assert before >= MANY - PORTION
+        while before:
+            await asyncio.sleep(0)
+            assert before - waiting() <= PORTION
+            before = waiting()
+        assert len(await house.requests(MANY)) == MANY
+        await house.dispatcher.stop(10)
+        await house.broker.close()
+
+    async def test_a_job_can_be_cancelled_before_its_turn(self, worker: WebWorker) -> None:
+        house = House(worker)
+        await house.dispatcher.start()
+        job_ids = [await house.add() for _ in range(MANY)]
+        await house.dispatcher.push_queue(b"q")
+        await house.until(lambda: len(house.dispatcher.sending(b"q")) == MANY)
+        last = job_ids[-1]
+        assert house.dispatcher.cancel(last)
+        assert house.dispatcher.is_canceled(last)
+        result = await house.result(last)
+        assert (result.outcome, result.error_kind) == ("permanent-failure", "canceled")
+        for job_id in job_ids[:-1]:
+            assert (await house.result(job_id)).outcome == "success"
+        assert len(await house.requests(MANY - 1)) == MANY - 1
+        await house.dispatcher.stop(10)
+        await house.broker.close()
+
+    async def test_jobs_that_wait_for_their_turn_are_given_back_when_the_server_stops(self, worker: WebWorker) -> None:
+        house = House(worker)
+        await house.dispatcher.start()
+        job_ids = [await house.add() for _ in range(MANY)]
+        await house.dispatcher.push_queue(b"q")
+        while not house.dispatcher.sending(b"q"):
+            await asyncio.sleep(0)
+        await house.dispatcher.stop(0)
+        assert {(await house.job(job_id)).state for job_id in job_ids} == {3}  # pending
+        await house.broker.close()

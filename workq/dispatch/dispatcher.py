@@ -29,13 +29,13 @@ from workq.commands import (
 )
 from workq.dispatch.figures import Counters, Figures
 from workq.dispatch.sender import Sender, Sending
-from workq.dispatch.target import MOST_SENDING, PushResult, PushTarget
+from workq.dispatch.target import MOST_SENDING, PushedQueue, PushResult, PushTarget
 from workq.engine.job import COMPLETED, NEVER_MS, Job
 from workq.gateway import Gateway, ServerUnavailable
 from workq.replies import Documents, Jobs, LeasedJob, LeasedJobs, Ok, Unavailable
 from workq.values import WAIT_TIMEOUT, InvalidValue
 
-# The key of the document that makes a queue a pushed one begins with this; its value is a `_Pushed`.
+# The key of the document that makes a queue a pushed one begins with this; its value is a `PushedQueue`.
 DOCUMENT_PREFIX: Final = b"push/"
 
 # How many jobs are leased with one command; so many requests begin in one turn of the loop.
@@ -50,41 +50,58 @@ _TELL_MS: Final = 1_000
 log = logging.getLogger("workq.dispatch")
 
 
-class _Pushed(msgspec.Struct):
-    """What is kept about a pushed queue."""
-
-    concurrency: int
-
-
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(_Pushed).decode
+_decode: Final = msgspec.json.Decoder(PushedQueue).decode
 
 
 class _Push:
     """A job that is being sent, until the log has what came of it.
 
     touch_ms  when its lease is to be touched; NEVER_MS for one that is not ours any more
-    sending   the request; None when there is an outcome
+    waits     it has not been its turn yet
+    sending   the request; None before that, and when there is an outcome
     retry     when the server could not take the outcome: the next try
     """
 
-    __slots__ = ("job", "queue", "started_ms", "touch_ms", "canceled", "sending", "retry", "_on_result")
+    __slots__ = (
+        "job",
+        "queue",
+        "started_ms",
+        "touch_ms",
+        "canceled",
+        "waits",
+        "sending",
+        "retry",
+        "_send",
+        "_on_result",
+    )
 
     def __init__(
-        self, job: LeasedJob, queue: "_Queue", started_ms: int, on_result: "Callable[[_Push, PushResult], None]"
+        self,
+        job: LeasedJob,
+        queue: "_Queue",
+        started_ms: int,
+        send: "Callable[[_Push], None]",
+        on_result: "Callable[[_Push, PushResult], None]",
     ) -> None:
         self.job = job
         self.queue = queue
         self.started_ms = started_ms
         self.touch_ms = started_ms + self.touch_interval_ms()
         self.canceled = False
+        self.waits = True
         self.sending: Sending | None = None
         self.retry: asyncio.TimerHandle | None = None
+        self._send = send
         self._on_result = on_result
 
     def touch_interval_ms(self) -> int:
         """A lease is touched three times in its TTR, but not too often."""
         return max(self.job.ttr_ms // 3, _SHORTEST_TOUCH_MS)
+
+    def on_turn(self) -> None:
+        """Its turn to be sent has come."""
+        self._send(self)
 
     def on_result(self, result: PushResult) -> None:
         """What the sender says."""
@@ -152,7 +169,7 @@ class Dispatcher:
         """
         most = self._queue(name).most if concurrency is None else min(concurrency, MOST_SENDING)
         if not self.is_pushed(name) or most != self._queue(name).most:
-            await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, _encode(_Pushed(most))))
+            await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, _encode(PushedQueue(most))))
             self.limit(name, most)
             self._begin_leasing(name)
 
@@ -201,11 +218,12 @@ class Dispatcher:
     def cancel(self, job_id: bytes) -> bool:
         """Drop the request of a job that is being sent; the job fails for good. Return whether it was being sent."""
         push = self._pushes.get(job_id)
-        if push is None or push.sending is None:
+        if push is None or not (push.waits or push.sending):
             return False
         if not push.canceled:
             push.canceled = True
-            push.sending.cancel()
+            if push.sending is not None:
+                push.sending.cancel()
             asyncio.get_running_loop().call_soon(self._end_canceled, push)
         return True
 
@@ -326,23 +344,31 @@ class Dispatcher:
                 self._begin_push(queue, reply)
 
     def _begin_push(self, queue: _Queue, job: LeasedJob) -> None:
-        assert self._sender is not None
+        """A job is leased: it is sent when its turn comes."""
         now_ms = self._gateway.now_ms()
         queue.counters.pops += 1
         queue.counters.pop_rate.count(now_ms)
         queue.sending += 1
-        push = self._pushes[job.job_id] = _Push(job, queue, now_ms, self._on_result)
+        push = self._pushes[job.job_id] = _Push(job, queue, now_ms, self._send, self._on_result)
         self._unfinished.add(push)
         if self._watcher is not None:
             self._watcher.on_begin(job)
         if push.touch_ms < self._next_touch_ms:
             self._touch_at(push.touch_ms)
+        self._gateway.run_queue.add(push.on_turn)
+
+    def _send(self, push: _Push) -> None:
+        if push not in self._unfinished or push.canceled:  # it was given back, or there is an outcome on its way
+            return
+        assert self._sender is not None
+        job = push.job
+        push.waits = False
         try:
             target = PushTarget.from_meta(job.meta)
             push.sending = self._sender.send(target, job.payload, push.on_result)
         except InvalidValue as error:
             text = str(error) if job.meta else "the job has no URL"
-            push.on_result(PushResult("permanent-failure", 0, now_ms, None, "no-url", text))
+            push.on_result(PushResult("permanent-failure", 0, self._gateway.now_ms(), None, "no-url", text))
         except Exception:
             self._abandon(push)
 
@@ -352,6 +378,7 @@ class Dispatcher:
         """Tell the engine what came of a job."""
         if push not in self._unfinished:  # it was given back
             return
+        push.waits = False
         push.sending = None
         job = push.job
         try:

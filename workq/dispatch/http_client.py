@@ -16,6 +16,7 @@ from workq.dispatch.addresses import AddressDenied, AddressRules, is_literal
 from workq.dispatch.answer import HEAD_LIMIT, Answer, AnswerReader, BadAnswer
 from workq.dispatch.request import Origin, PushFailed, Request, one_line
 from workq.dispatch.resolver import Address, CheckedResolver
+from workq.run_queue import RunQueue
 from workq.values import shown
 
 # Longer than any network needs; jobs without a timeout would wait for minutes at an address where nobody answers.
@@ -49,21 +50,33 @@ class Client(Protocol):
         """
 
 
-class Connection(asyncio.Protocol):
-    """A connection to a web worker. It carries one request at a time."""
+class Connection:
+    """A connection to a web worker, which carries one request at a time: an `asyncio.Protocol` by its methods."""
 
-    __slots__ = ("origin", "idle_since_s", "_pool", "_transport", "_reader", "_client", "_sent", "_early")
+    __slots__ = (
+        "origin",
+        "idle_since_s",
+        "_pool",
+        "_run_queue",
+        "_transport",
+        "_reader",
+        "_client",
+        "_sent",
+        "_received",
+    )
 
-    def __init__(self, origin: Origin, pool: "Pool | None") -> None:
+    def __init__(self, origin: Origin, pool: "Pool | None", run_queue: RunQueue) -> None:
         """`pool` is where it goes after an answer; without one it is closed."""
         self.origin = origin
         self.idle_since_s = 0.0
         self._pool = pool
+        self._run_queue = run_queue
         self._transport: asyncio.Transport | None = None
         self._reader = AnswerReader()
         self._client: Client | None = None
         self._sent = 0
-        self._early = b""  # what came before the first request: a banner, or that we are not welcome
+        # What waits for its turn; or what came before the first request: a banner, or that we are not welcome.
+        self._received = b""
 
     def is_open(self) -> bool:
         """Whether a request can be sent, as far as known."""
@@ -86,12 +99,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(request.head + body if body else request.head)
         else:
             self._transport.writelines((request.head, body))
-        if self._early:
-            asyncio.get_running_loop().call_soon(self.data_received, b"")
+        if self._received:
+            self._run_queue.add(self._read)
 
     def drop(self) -> None:
         """Close it at once. No client is told any more."""
         self._client = None
+        self._received = b""
         if self._transport is not None:
             self._transport.abort()
 
@@ -101,26 +115,42 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by name
 
     def data_received(self, data: bytes) -> None:
+        waits = bool(self._received)
+        self._received += data
         if self._client is None:
-            self._early += data
-            if self._sent or len(self._early) > HEAD_LIMIT:  # nobody has asked
+            if self._sent or len(self._received) > HEAD_LIMIT:  # nobody has asked
                 self.drop()
+        elif len(self._received) > HEAD_LIMIT:
+            self._read()
+        elif not waits:
+            self._run_queue.add(self._read)
+
+    def eof_received(self) -> None:
+        self._read()
+        self._end(None)
+
+    def pause_writing(self) -> None:
+        """There is nothing to hold back: a request is written as a whole."""
+
+    def resume_writing(self) -> None:
+        """And nothing to go on with."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._read()
+        self._end(error)
+        self._reader.close()
+
+    def _read(self) -> None:
+        """Read what has come."""
+        data, self._received = self._received, b""
+        if not data or self._client is None:
             return
-        if self._early:
-            data, self._early = self._early + data, b""
         try:
             if self._reader.feed(data):
                 self._finish()
         except BadAnswer as error:
             self._fail_badly(error)
-
-    def eof_received(self) -> None:
-        self._end(None)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        self._end(error)
-        self._reader.close()
 
     # -- the end of a request --------------------------------------------------------------------------------------
 
@@ -179,8 +209,12 @@ class Connection(asyncio.Protocol):
 class Pool:
     """Connections to wherever `rules` let them lead."""
 
-    def __init__(self, rules: AddressRules, make_tls: Callable[[], ssl.SSLContext] = default_tls) -> None:
+    def __init__(
+        self, rules: AddressRules, run_queue: RunQueue, make_tls: Callable[[], ssl.SSLContext] = default_tls
+    ) -> None:
+        """`run_queue` is where answers wait for their turn."""
         self._resolver = CheckedResolver(rules)
+        self._run_queue = run_queue
         self._make_tls = make_tls
         self._tls: ssl.SSLContext | None = None
         self._idle: dict[Origin, list[Connection]] = {}
@@ -221,7 +255,7 @@ class Pool:
         try:
             tls = await self._get_tls() if origin.scheme == "https" else None
             async with asyncio.timeout(CONNECT_S):
-                return await _connect(origin, addresses, tls, pool)
+                return await _connect(origin, addresses, tls, lambda: Connection(origin, pool, self._run_queue))
         except ssl.SSLError as error:
             raise PushFailed("connection", f"cannot connect to {place} with TLS: {reason(error)}") from None
         except OSError as error:
@@ -273,7 +307,7 @@ class Pool:
 
 
 async def _connect(
-    origin: Origin, addresses: list[Address], tls: ssl.SSLContext | None, pool: Pool | None
+    origin: Origin, addresses: list[Address], tls: ssl.SSLContext | None, make: Callable[[], Connection]
 ) -> Connection:
     loop = asyncio.get_running_loop()
     places = [
@@ -291,12 +325,12 @@ async def _connect(
     server_hostname = None if tls is None else origin.host.rstrip(".")
     try:
         _, connection = await loop.create_connection(
-            lambda: Connection(origin, pool), sock=connected, ssl=tls, server_hostname=server_hostname
+            lambda: cast(asyncio.BaseProtocol, make()), sock=connected, ssl=tls, server_hostname=server_hostname
         )
     except BaseException:
         connected.close()
         raise
-    return connection
+    return cast(Connection, connection)
 
 
 def reason(error: BaseException) -> str:

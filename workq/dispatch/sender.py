@@ -12,6 +12,7 @@ from workq.dispatch.http_client import Connection, Pool, default_tls
 from workq.dispatch.request import PushFailed, first_request, redirected
 from workq.dispatch.target import ErrorKind, PushResult, PushTarget
 from workq.dispatch.verdict import judge
+from workq.run_queue import RunQueue
 from workq.values import shown
 
 MAX_REDIRECTS: Final = 10
@@ -27,11 +28,12 @@ class Sender:
         self,
         rules: AddressRules,
         now_ms: Callable[[], int],
+        run_queue: RunQueue,
         make_tls: Callable[[], ssl.SSLContext] = default_tls,
     ) -> None:
         self.rules = rules
         self.now_ms = now_ms
-        self.pool = Pool(rules, make_tls)
+        self.pool = Pool(rules, run_queue, make_tls)
 
     def close(self) -> None:
         """Close all idle connections."""

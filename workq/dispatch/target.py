@@ -117,6 +117,12 @@ class PushResult(msgspec.Struct, frozen=True, omit_defaults=True):
             return None
 
 
+class PushedQueue(msgspec.Struct):
+    """What is kept about a pushed queue: how many of its jobs are sent at a time."""
+
+    concurrency: int
+
+
 _encode: Final = msgspec.json.Encoder().encode
 _decode_target: Final = msgspec.json.Decoder(PushTarget).decode
 _decode_result: Final = msgspec.json.Decoder(PushResult).decode

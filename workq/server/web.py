@@ -62,13 +62,15 @@ class Web:
         except ArchiveError as error:
             raise StartError(str(error)) from None
         rules = AddressRules(settings.dispatch_allow, settings.dispatch_deny)
-        self.dispatcher = Dispatcher(gateway, lambda: Sender(rules, gateway.now_ms))
+        self.dispatcher = Dispatcher(gateway, lambda: Sender(rules, gateway.now_ms, gateway.run_queue))
         self._settings = settings
         self._gateway = gateway
         self.metrics = Metrics(gateway, lambda: self._server.connections())
         self.metrics.add(DispatcherMetrics(self.dispatcher))
         self.metrics.add(ArchiveMetrics(self.archive))
-        self._server = HttpServer(settings.http_idle_timeout, access_log, self.metrics.requests.count)
+        self._server = HttpServer(
+            settings.http_idle_timeout, access_log, self.metrics.requests.count, gateway.run_queue
+        )
         try:
             fireworq = self._fireworq = FireworqDoor(gateway, self.archive, self.dispatcher, settings.fireworq)
         except OSError as error:

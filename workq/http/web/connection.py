@@ -20,6 +20,7 @@ import httptools
 
 from workq.http.web.request import Headers, Request
 from workq.http.web.response import Response
+from workq.run_queue import RunQueue
 
 logger = logging.getLogger("workq.http")
 
@@ -62,6 +63,10 @@ class Service(Protocol):
     def limits(self) -> Limits:
         """Of each client."""
 
+    @property
+    def run_queue(self) -> RunQueue:
+        """Where clients wait for their turn."""
+
     def connect(self, connection: "Connection") -> None:
         """A client is there."""
 
@@ -81,8 +86,8 @@ class Service(Protocol):
         """The client did not wait for its answer."""
 
 
-class Connection(asyncio.Protocol):
-    """A client of a service."""
+class Connection:
+    """A client of a service: an `asyncio.Protocol` by its methods, for a compiled class has no interpreted base."""
 
     __slots__ = (
         "_service",
@@ -181,13 +186,11 @@ class Connection(asyncio.Protocol):
         if self._ends:
             return
         if self._current is None and self._writable is None and not self._unparsed:
-            self._parse(data)
-            self._serve()
-        else:
-            self._unparsed += data
-            if len(self._unparsed) > READ_AHEAD:
-                self._read_paused = True
-                self._transport.pause_reading()
+            self._service.run_queue.add(self._on_turn)
+        self._unparsed += data
+        if len(self._unparsed) > READ_AHEAD:
+            self._read_paused = True
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The client sends no more. It gets its answers; if it waits for something, it is taken to be gone."""
@@ -213,7 +216,7 @@ class Connection(asyncio.Protocol):
     def shut_down(self) -> None:
         """Close: at once if the client sends nothing, else when the request that it is sending has been answered."""
         self._draining = True
-        if self._current is None and not self._parsed_size and not self._lingers:
+        if self._current is None and not self._parsed_size and not self._unparsed and not self._lingers:
             self._close()
 
     def abort(self) -> None:
@@ -392,6 +395,11 @@ class Connection(asyncio.Protocol):
 
     # -- inside: answers out -------------------------------------------------------------------------------------
 
+    def _on_turn(self) -> None:
+        """The turn of what has come."""
+        if self._parser is not None:  # else the client is gone
+            self._serve()
+
     def _serve(self) -> None:
         """Serve requests until there are none, one has to wait, or the client does not read."""
         while self._current is None and self._writable is None:
@@ -541,6 +549,7 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_later(seconds, self._on_timer)
 
     def _on_timer(self) -> None:
+        self._serve()  # what came in time and waits for its turn has come in time
         now_s = self._loop.time()
         left_s = self._deadline_s - now_s
         if left_s > 0:

@@ -1,0 +1,274 @@
+"""What comes all at once is done in portions, and others have their turn between them."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.test_gateway import make
+from workq import commands as c
+from workq import replies as r
+from workq.dispatch.http_client import Connection as WorkerConnection
+from workq.dispatch.request import first_request
+from workq.dispatch.target import PushTarget
+from workq.gateway import job_spec
+from workq.http.application import Application, plain_error
+from workq.http.service import ApplicationService, RequestIds
+from workq.http.web import Connection, Limits, Request, Response
+from workq.run_queue import PORTION, RunQueue
+
+MANY = 10 * PORTION
+SPEC = job_spec(b"mail", 60_000, 600_000)
+
+
+class Transport:
+    """Takes what is written."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.closed = False
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    def get_extra_info(self, name: str) -> object:
+        return self if name == "socket" else ("127.0.0.1", 1)
+
+    def setsockopt(self, *option: int) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def abort(self) -> None:
+        pass
+
+
+class TestPortions:
+    async def test_a_portion_is_done_in_each_turn(self) -> None:
+        queue, done = RunQueue(), list[int]()
+        for number in range(MANY):
+            queue.add(lambda number=number: done.append(number))  # type: ignore[misc]
+        seen = []
+        while len(done) < MANY:
+            await asyncio.sleep(0)
+            seen.append(len(done))
+        assert done == list(range(MANY))
+        assert seen == [*range(PORTION, MANY + 1, PORTION)]
+
+    async def test_what_is_added_meanwhile_comes_behind(self) -> None:
+        queue, done = RunQueue(), list[str]()
+
+        def first() -> None:
+            done.append("first")
+            queue.add(lambda: done.append("last"))
+
+        queue.add(first)
+        queue.add(lambda: done.append("second"))
+        while len(done) < 3:
+            await asyncio.sleep(0)
+        assert done == ["first", "second", "last"]
+
+    async def test_one_that_fails_holds_up_nobody(self) -> None:
+        told = list[str]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+        queue, done = RunQueue(), list[int]()
+
+        def fail() -> None:
+            raise RuntimeError("it fails")
+
+        for number in range(MANY):
+            queue.add(fail)
+            queue.add(lambda number=number: done.append(number))  # type: ignore[misc]
+        while len(done) < MANY:
+            await asyncio.sleep(0)
+        assert told == ["it fails"] * MANY
+
+
+async def test_requests_that_come_together_are_begun_in_portions() -> None:
+    begun = 0
+
+    async def handler(request: Request) -> Response:
+        nonlocal begun
+        begun += 1
+        return Response()
+
+    application = Application(plain_error)
+    application.router.add_get("/", handler)
+    limits = Limits(60.0, 60.0, 1_000)
+    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, RunQueue())
+    transports = [Transport() for _ in range(MANY)]
+    connections = [Connection(service, asyncio.get_running_loop()) for _ in transports]
+    for connection, transport in zip(connections, transports, strict=True):
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    turns = before = 0
+    while begun < MANY:
+        await asyncio.sleep(0)
+        assert begun - before <= PORTION
+        before = begun
+        turns += 1
+    assert turns >= MANY // PORTION
+    await asyncio.sleep(0)
+    assert all([transport.written.startswith(b"HTTP/1.1 200 OK\r\n") for transport in transports])
+    for connection in connections:
+        connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("event", ["its time is over", "the server stops"])
+async def test_a_request_counts_that_waits_for_its_turn(event: str) -> None:
+    async def handler(request: Request) -> Response:
+        return Response()
+
+    application = Application(plain_error)
+    application.router.add_get("/", handler)
+    limits = Limits(60.0, 60.0, 1_000)
+    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, RunQueue())
+    transport, connection = Transport(), Connection(service, asyncio.get_running_loop())
+    connection.connection_made(transport)  # type: ignore[arg-type]
+    connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    if event == "the server stops":
+        connection.shut_down()
+    else:
+        connection._deadline_s = 0.0
+        connection._on_timer()
+    assert not transport.closed
+    while not transport.written:
+        await asyncio.sleep(0)
+    assert transport.written.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert transport.closed == (event == "the server stops")
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+async def test_a_command_is_executed_between_requests_that_came_together(on_disk: bool, tmp_path: Path) -> None:
+    gateway, broker = make(tmp_path if on_disk else None)
+    order = list[str]()
+
+    async def handler(request: Request) -> Response:
+        await gateway.execute(c.Add(os.urandom(16), SPEC, b"x"))
+        order.append("request")
+        return Response()
+
+    application = Application(plain_error)
+    application.router.add_get("/", handler)
+    limits = Limits(60.0, 60.0, 1_000)
+    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, gateway.run_queue)
+    connections = [Connection(service, asyncio.get_running_loop()) for _ in range(MANY)]
+    for connection in connections:
+        connection.connection_made(Transport())  # type: ignore[arg-type]
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    class Client:
+        """As a TCP connection is one, whose command comes just behind the requests."""
+
+        def end_turn(self) -> None:
+            if not on_disk:
+                order.append("command")
+
+        def hold(self) -> None:
+            pass
+
+        def release(self, lost: object) -> None:
+            assert lost is None
+            order.append("command")
+
+        def shut_down(self) -> None:
+            pass
+
+        def abort(self) -> None:
+            pass
+
+    client = Client()
+
+    def on_bytes() -> None:
+        assert broker.execute(c.Add(os.urandom(16), SPEC, b"x"), lambda _: None) == r.OK
+        broker.wake(client)
+        if broker.changed:
+            broker.wait_for_log(client)
+
+    asyncio.get_running_loop().call_soon(on_bytes)
+    while len(order) < MANY + 1:
+        await asyncio.sleep(0)
+    # In memory it is answered at the end of its turn; on disk there are the requests in whose batch it is.
+    assert order.index("command") <= 4 * PORTION
+    for connection in connections:
+        connection.connection_lost(None)
+    await broker.close()
+
+
+async def test_those_who_are_answered_by_a_batch_go_on_in_portions(tmp_path: Path) -> None:
+    gateway, broker = make(tmp_path)
+    answered = 0
+
+    async def execute() -> None:
+        nonlocal answered
+        await gateway.execute(c.Add(os.urandom(16), SPEC, b"x"))
+        answered += 1
+
+    tasks = [asyncio.create_task(execute()) for _ in range(MANY)]
+    before = 0
+    while answered < MANY:
+        await asyncio.sleep(0)
+        assert answered - before <= PORTION
+        before = answered
+    await asyncio.gather(*tasks)
+    await broker.close()
+
+
+async def test_answers_of_web_workers_that_come_together_are_read_in_portions() -> None:
+    queue, read = RunQueue(), list[int]()
+
+    class Client:
+        def on_answer(self, answer: object) -> None:
+            read.append(1)
+
+        def on_failure(self, failure: object, unheard: bool) -> None:
+            raise AssertionError(failure)
+
+    request = first_request(PushTarget("http://127.0.0.1:1/"), b"{}")
+    connections = []
+    for _ in range(MANY):
+        connection = WorkerConnection(request.beginning.origin, None, queue)
+        connection.connection_made(Transport())  # type: ignore[arg-type]
+        connection.send(request, Client())
+        connections.append(connection)
+    for connection in connections:
+        connection.data_received(b"HTTP/1.1 200 OK\r\n")
+        connection.data_received(b"Content-Length: 0\r\n\r\n")
+    before = 0
+    while len(read) < MANY:
+        await asyncio.sleep(0)
+        assert len(read) - before <= PORTION
+        before = len(read)
+    for connection in connections:
+        connection.connection_lost(None)
+
+
+async def test_an_answer_counts_that_came_before_the_connection_broke() -> None:
+    queue, read = RunQueue(), list[bytes]()
+
+    class Client:
+        def on_answer(self, answer: object) -> None:
+            read.append(answer.body)  # type: ignore[attr-defined]
+
+        def on_failure(self, failure: object, unheard: bool) -> None:
+            raise AssertionError(failure)
+
+    request = first_request(PushTarget("http://127.0.0.1:1/"), b"{}")
+    connection = WorkerConnection(request.beginning.origin, None, queue)
+    connection.connection_made(Transport())  # type: ignore[arg-type]
+    connection.send(request, Client())
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    connection.connection_lost(ConnectionResetError())
+    assert read == [b"ok"]
