@@ -1,10 +1,11 @@
-"""Disks that fail, and disks that remember what was durable, so that a power cut can be played."""
+"""Disks that fail, disks that remember what was durable, so that a power cut can be played, and what it leaves."""
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from workq.log.files import Files
 from workq.log.kernelsync import KernelSync
@@ -71,6 +72,84 @@ class QuickFiles(Files):
 
     def sync_directory(self) -> None:
         pass
+
+
+class MemoryFiles(Files):
+    """Files that are nowhere but here: `contents`, by name. Nobody else can have them, so they are not locked."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        super().__init__(Path("memory"))
+        self._contents = {name: bytearray(content) for name, content in contents.items()}
+        self._open: dict[int, bytearray] = {}
+        self._last_fd = 0
+
+    @classmethod
+    def read_from(cls, directory: Path) -> Self:
+        """The segments in a directory, as they are now."""
+        return cls({name: (directory / name).read_bytes() for name in segment_files(directory)})
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        return {name: bytes(content) for name, content in self._contents.items()}
+
+    def names(self) -> list[str]:
+        return list(self._contents)
+
+    def size(self, name: str) -> int:
+        return len(self._existing(name))
+
+    def create(self, name: str) -> int:
+        self._contents.setdefault(name, bytearray()).clear()
+        return self.open(name)
+
+    def open(self, name: str, write: bool = False) -> int:
+        self._last_fd += 1
+        self._open[self._last_fd] = self._existing(name)
+        return self._last_fd
+
+    def close(self, fd: int) -> None:
+        self._open.pop(fd, None)
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        return bytes(self._open[fd][offset : offset + size])
+
+    def prefetch(self, fd: int) -> None:
+        pass
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        self.allocate(fd, offset, len(data))
+        self._open[fd][offset : offset + len(data)] = data
+
+    def allocate(self, fd: int, offset: int, size: int) -> None:
+        content = self._open[fd]
+        content.extend(bytes(max(0, offset + size - len(content))))
+
+    def truncate(self, fd: int, size: int) -> None:
+        del self._open[fd][size:]
+
+    def sync(self, fd: int) -> None:
+        pass
+
+    def kernel_sync(self) -> KernelSync | None:
+        return None
+
+    def sync_directory(self) -> None:
+        pass
+
+    def rename(self, name: str, new_name: str) -> None:
+        self._contents[new_name] = self._contents.pop(name)
+
+    def remove(self, name: str) -> None:
+        self._existing(name)
+        del self._contents[name]
+
+    def lock(self) -> int:
+        return 0
+
+    def _existing(self, name: str) -> bytearray:
+        if name not in self._contents:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return self._contents[name]
 
 
 class RecordingFiles(Files):
@@ -197,8 +276,8 @@ def _sectors(write: Write) -> list[tuple[int, bytes]]:
     return pieces
 
 
-def cut_power(operations: list[object], random: Random, target: Path) -> None:
-    """Fill the directory `target` with what a power cut after `operations` may leave."""
+def cut_power(operations: list[object], random: Random) -> dict[str, bytes]:
+    """The contents of the files that a power cut after `operations` may leave, by name."""
     files: dict[int, _File] = {}
     durable_names: dict[str, int] = {}
     pending_names: list[Create | Remove] = []
@@ -221,12 +300,11 @@ def cut_power(operations: list[object], random: Random, target: Path) -> None:
                 pending_names.clear()
     keep = random.choice((0.0, 0.5, 1.0))
     _change(durable_names, [change for change in pending_names if random.random() < keep])
-    for name, inode in durable_names.items():
-        (target / name).write_bytes(files[inode].after_cut(random))
+    return {name: files[inode].after_cut(random) for name, inode in durable_names.items()}
 
 
-def kill_process(operations: list[object], random: Random, target: Path) -> None:
-    """Fill the directory `target` with what a process leaves that is killed in the last of `operations`."""
+def kill_process(operations: list[object], random: Random) -> dict[str, bytes]:
+    """The contents of the files that a process leaves that is killed in the last of `operations`, by name."""
     *done, last = operations
     files: dict[int, _File] = {}
     names: dict[str, int] = {}
@@ -242,8 +320,7 @@ def kill_process(operations: list[object], random: Random, target: Path) -> None
             case Write(inode) | Resize(inode):
                 files[inode].pending.append(operation)
                 files[inode].sync()
-    for name, inode in names.items():
-        (target / name).write_bytes(files[inode].durable)
+    return {name: files[inode].durable for name, inode in names.items()}
 
 
 def _change(names: dict[str, int], changes: list[Create | Remove]) -> None:

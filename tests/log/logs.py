@@ -9,6 +9,7 @@ from workq.engine import Engine
 from workq.engine.state import State
 from workq.log import FileLog
 from workq.log.filelog import open_files
+from workq.log.files import Files
 from workq.log.records import FRAME, Decoder, encode
 
 SEGMENT_SIZE = 2048
@@ -18,15 +19,16 @@ def quietly(done: int, total: int) -> None:
     """No progress report."""
 
 
-def opened(directory: Path, state: State) -> FileLog:
-    """The log in `directory`, opened for use; `state` is brought to where it ends."""
-    return open_files(QuickFiles(directory), SEGMENT_SIZE, state, quietly)
+def opened(where: Path | Files, state: State) -> FileLog:
+    """The log in a directory or in `Files`, opened for use; `state` is brought to where it ends."""
+    files = where if isinstance(where, Files) else QuickFiles(where)
+    return open_files(files, SEGMENT_SIZE, state, quietly)
 
 
-def reopened(directory: Path) -> State:
-    """The state after the log in `directory` was opened for use, and closed in good order."""
+def reopened(where: Path | Files) -> State:
+    """The state after the log in a directory or in `Files` was opened for use, and closed in good order."""
     state = State(START_MS)
-    opened(directory, state).close()
+    opened(where, state).close()
     return state
 
 

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from tests.log.disks import segment_files
+from tests.log.disks import MemoryFiles, segment_files
 from tests.log.logs import SEGMENT_SIZE, opened, quietly, reopened, written
 from tests.log.states import START_MS, snapshot
 from workq.engine.events import Completed, Counters, Deleted, Leased
@@ -24,9 +24,9 @@ from workq.log.segments import HEADER_SIZE, Header
 TURNS = 60
 
 
-def read(directory: Path) -> State:
+def read(where: Path | Files) -> State:
     state = State(START_MS)
-    replay(Files(directory), state, quietly)
+    replay(where if isinstance(where, Files) else Files(where), state, quietly)
     return state
 
 
@@ -73,10 +73,11 @@ class TestTornEnd:
         log, snapshots = written(tmp_path, random, TURNS)
         end = log.total_bytes - sum(log.ends.values())
         log.abandon()
-        last = tmp_path / segment_files(tmp_path)[-1]
+        files = MemoryFiles.read_from(tmp_path)
+        last = files.open(segment_files(tmp_path)[-1], write=True)
         for length in reversed(range(end + 10)):
-            os.truncate(last, length)
-            now = snapshot(read(tmp_path))
+            files.truncate(last, length)
+            now = snapshot(read(files))
             if length >= end:
                 assert now == snapshots[-1]
             while now != snapshots[-1]:  # never one that was already left behind
@@ -123,18 +124,19 @@ class TestDamage:
         log, snapshots = written(tmp_path, random, TURNS * 2 // 5)
         log.close()
         tried = noticed = unnoticed = 0
-        for name in segment_files(tmp_path):
-            with (tmp_path / name).open("r+b", buffering=0) as file:
-                for offset, byte in enumerate(file.read()):
-                    os.pwrite(file.fileno(), bytes([byte ^ 1 << random.randrange(8)]), offset)
-                    try:
-                        state = read(tmp_path)
-                    except Damage as damage:
-                        noticed += damage.offset <= offset
-                    else:
-                        unnoticed += snapshot(state) == snapshots[-1]
-                    os.pwrite(file.fileno(), bytes([byte]), offset)
-                    tried += 1
+        files = MemoryFiles.read_from(tmp_path)
+        for name, content in files.contents.items():
+            file = files.open(name, write=True)
+            for offset, byte in enumerate(content):
+                files.write(file, bytes([byte ^ 1 << random.randrange(8)]), offset)
+                try:
+                    state = read(files)
+                except Damage as damage:
+                    noticed += damage.offset <= offset
+                else:
+                    unnoticed += snapshot(state) == snapshots[-1]
+                files.write(file, bytes([byte]), offset)
+                tried += 1
         assert noticed + unnoticed == tried > 5000
         assert unnoticed < 100  # in what was written last: that all was durable
 
