@@ -2,8 +2,11 @@
 
 import inspect
 import re
+from collections.abc import Iterator
 from typing import Any, cast
 
+import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
@@ -80,13 +83,21 @@ def tamed(options: Any, default_wait_ms: int | None = None) -> Any:
     return options
 
 
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    """Connections that are used again, and no look into the environment for each request."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
 @SCHEMA.parametrize()
 @settings(max_examples=20, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-def test_the_server_keeps_to_it(case: schemathesis.Case, server: ServerProcess):
+def test_the_server_keeps_to_it(case: schemathesis.Case, server: ServerProcess, session: requests.Session):
     case.query = tamed(case.query)
     case.body = tamed(case.body, DEFAULT_WAIT_MS if case.operation.path == "/v1/run" else None)
     host, port = server.http_addresses[""]
-    response = case.call(base_url=f"http://{host}:{port}")
+    response = case.call(base_url=f"http://{host}:{port}", session=session)
     excluded: list[Any] = []
     if response.status_code == 400 and any([text in response.text for text in BEYOND_A_SCHEMA]):
         excluded.append(positive_data_acceptance)
