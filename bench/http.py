@@ -7,8 +7,10 @@ API, what MariaDB commits to the same disk, what HTTP does to the latency of TCP
 
 import http.client
 import json
+import math
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -118,22 +120,27 @@ def _helper(*flags: str) -> Server:
 
 
 def _load_command(url: str, body: str, seconds: float, directory: Path) -> list[str]:
-    """How to push jobs to `url`."""
+    """How to push jobs to `url`, for `seconds` or a little longer: `wrk` knows whole ones only."""
     script = directory / "push.lua"
     script.write_text(
         f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = [==[{body}]==]\n'
     )
-    return ["wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{max(round(seconds), 1)}s", "-s", str(script), url]
+    return ["wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{math.ceil(seconds)}s", "-s", str(script), url]
 
 
 def _load(url: str, body: str, seconds: float, directory: Path) -> tuple[float, int]:
     """Push jobs to `url`; the rate, and how many were accepted. Raises `BenchError`."""
-    command = _load_command(url, body, seconds, directory)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
-    rate = re.search(r"Requests/sec: +([\d.]+)", done.stdout)
-    count = re.search(r"([\d]+) requests in", done.stdout)
-    if rate is None or count is None or "Non-2xx" in done.stdout:
-        raise BenchError(f"wrk could not push to {url}: {done.stdout}{done.stderr}")
+    command = _load_command(url, body, seconds + 1, directory)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as wrk:
+        try:
+            wrk.wait(seconds)
+        except subprocess.TimeoutExpired:
+            wrk.send_signal(signal.SIGINT)  # has it say what it has done so far
+        told, _ = wrk.communicate(timeout=60)
+    rate = re.search(r"Requests/sec: +([\d.]+)", told)
+    count = re.search(r"([\d]+) requests in", told)
+    if rate is None or count is None or "Non-2xx" in told:
+        raise BenchError(f"wrk could not push to {url}: {told}")
     return float(rate[1]), int(count[1])
 
 
@@ -185,12 +192,12 @@ def measure_latency(build: Server, connections: int, seconds: float) -> tuple[fl
     generator, load, tcp_port = LoadGenerator(), Load(connections=connections), spare_port()
     with _door(build, _FIREWORQ, tcp_port) as (server, worker_url, directory):
         target = attrs.evolve(server, port=tcp_port)
-        alone = generator.measure(target, load, seconds=seconds, warmup=0.5)["p99_us"]
+        alone = generator.measure(target, load, seconds=seconds, warmup=min(0.5, seconds))["p99_us"]
         url = f"http://127.0.0.1:{server.port}{_FIREWORQ.path}"
         command = _load_command(url, _FIREWORQ.body(worker_url), seconds + 3, directory)
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as wrk:
             try:
-                beside = generator.measure(target, load, seconds=seconds, warmup=1)["p99_us"]
+                beside = generator.measure(target, load, seconds=seconds, warmup=min(1, seconds))["p99_us"]
                 if wrk.poll() is not None:
                     raise BenchError(f"wrk ended too early, with status {wrk.returncode}")
             finally:
@@ -235,7 +242,7 @@ def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: b
 
 @click.command()
 @click.option("--only", "parts", type=click.Choice(_PARTS), multiple=True, help="Measure only this; may be repeated.")
-@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="How long jobs are pushed.")
+@click.option("--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="How long to push jobs.")
 @click.option("--waiting", type=click.IntRange(1), default=10_000, show_default=True, help="Jobs in a throttled queue.")
 def main(parts: Sequence[str], seconds: float, waiting: int) -> None:
     """Measure the HTTP doors, with --data-dir and --log-sync always: jobs accepted and delivered a second, beside a

@@ -10,7 +10,7 @@ from tests.bench.test_bench import bench
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
 def test_the_doors_are_measured() -> None:
-    done = bench("http", "--only", "doors", "--seconds", "1")
+    done = bench("http", "--only", "doors", "--seconds", "0.2")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^bare handler +[\d,]+ +1\.00", done.stdout, re.M), done.stdout
     for door in ("hq", "fireworq"):
@@ -21,7 +21,7 @@ def test_the_doors_are_measured() -> None:
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
 def test_latency_and_idle_jobs_are_measured() -> None:
-    done = bench("http", "--only", "latency", "--only", "idle", "--seconds", "1", "--waiting", "50")
+    done = bench("http", "--only", "latency", "--only", "idle", "--seconds", "0.2", "--waiting", "50")
     assert done.returncode == 0, done.stderr
     for connections in ("1 TCP connection", "64 TCP connections"):
         assert re.search(rf"^{connections} \(workq-pure\) +[\d,]+ +[\d,]+ +[\d.]+$", done.stdout, re.M), done.stdout
@@ -30,6 +30,6 @@ def test_latency_and_idle_jobs_are_measured() -> None:
 
 @pytest.mark.skipif(shutil.which("mariadbd") is None, reason="needs mariadb-server")
 def test_mariadb_is_the_yardstick() -> None:
-    done = bench("http", "--only", "mariadb", "--seconds", "1")
+    done = bench("http", "--only", "mariadb", "--seconds", "0.2")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^MariaDB, 64 connections +[\d,]+$", done.stdout, re.M), done.stdout
