@@ -4,6 +4,7 @@ atheris guides the search by what runs of the Python sources. With `--random`, o
 same target is given random inputs instead, on the modules as they are installed, compiled or not.
 """
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def search_guided(name: str, options: list[str], paths: list[Path]) -> None:
         paths = [found]  # the first directory is where libFuzzer collects what reaches something new
     if all(path.is_dir() for path in paths):
         paths += known_directories(name)
+    os.environ.pop("WORKQ_PURE", None)  # it would import the sources, too, but past atheris
     import_sources()
     with atheris.instrument_imports(include=["workq"]):
         check = load(name)
