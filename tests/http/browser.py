@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
 from tests.server import PATIENCE_S
 
@@ -40,21 +40,33 @@ def chromium() -> Iterator[Browser]:
 def tab(browser: Browser, *, dark: bool = False, width: int = 1280) -> Iterator[Page]:
     """A tab with nothing of others in it; at the end nothing may have gone wrong in its scripts."""
     context = browser.new_context(color_scheme="dark" if dark else "light", viewport={"width": width, "height": 800})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_S * 1000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on(
-        "console",
-        # What the server refuses is told there too; the page shows it, and the tests look at that.
-        lambda message: (
-            errors.append(message.text)
-            if message.type == "error" and "Failed to load resource" not in message.text
-            else None
-        ),
-    )
     try:
-        yield page
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_S * 1000)
+        with watched(page):
+            yield page
     finally:
         context.close()
+
+
+@contextlib.contextmanager
+def watched(page: Page) -> Iterator[None]:
+    """At the end nothing may have gone wrong in the scripts of `page`."""
+    errors: list[str] = []
+
+    def on_error(error: Error) -> None:
+        errors.append(str(error))
+
+    def on_message(message: ConsoleMessage) -> None:
+        # What the server refuses is told there too; the page shows it, and the tests look at that.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            errors.append(message.text)
+
+    page.on("pageerror", on_error)
+    page.on("console", on_message)
+    try:
+        yield
+    finally:
+        page.remove_listener("pageerror", on_error)
+        page.remove_listener("console", on_message)
     assert errors == []

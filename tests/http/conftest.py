@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.http.browser import chromium, tab
+from tests.http.browser import chromium, tab, watched
 from tests.http.client import HttpClient
 from tests.server import ServerProcess
 
@@ -33,8 +33,17 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A tab of it with nothing of other tests in it."""
+@pytest.fixture(scope="module")
+def shared_page(browser: Browser) -> Iterator[Page]:
+    """A tab of it: making one takes longer than most of what is done in it."""
     with tab(browser) as page:
         yield page
+
+
+@pytest.fixture
+def page(shared_page: Page) -> Iterator[Page]:
+    """A tab that is empty. Our pages keep nothing in the browser, so nothing of other tests is in it."""
+    with watched(shared_page):
+        yield shared_page
+    assert shared_page.context.storage_state() == {"cookies": [], "origins": []}
+    shared_page.goto("about:blank")
