@@ -80,7 +80,7 @@ def test_every_scenario_is_measured_on_every_server_that_can_do_it(scenario: Sce
 @needs_compiler
 def test_a_run_prints_a_table_and_writes_what_a_later_run_compares_with(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    options = ("--quick", "--only=single", "--only=add")
+    options = ("--quick", "--only=single", "--only=add", "--server=workq-pure")
 
     first = bench(*options, f"--json={file}")
     second = bench(*options, f"--compare={file}")

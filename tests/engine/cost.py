@@ -18,7 +18,7 @@ if __name__ == "__main__":
 from tests.engine.driver import Driver
 
 ENGINE_DIRECTORY = str(PACKAGE / "engine")
-FEW, MANY = 300, 2400
+FEW, MANY = 100, 800
 
 
 def lines_run(life: Callable[[Driver, int], None], jobs: int) -> int:
