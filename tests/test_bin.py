@@ -302,7 +302,8 @@ class TestMistakes:
 
 
 class TestTest:
-    ALL = ("ruff check", "ruff format --check", "mypy", "pytest -n auto", "pytest -n auto")  # pure and compiled
+    PARALLEL = f"-n {os.sysconf('SC_NPROCESSORS_ONLN') + 1} --dist worksteal"
+    ALL = ("ruff check", "ruff format --check", "mypy", *[f"pytest {PARALLEL}"] * 2)  # pure and compiled
 
     def test_runs_every_check(self, checkout: Checkout):
         assert checkout.run("test")[0] == 0
@@ -320,8 +321,8 @@ class TestTest:
         failed = [
             "ruff check",
             "ruff format --check",
-            "env WORKQ_PURE=1 python -m pytest -n auto",
-            "python -m pytest -n auto",
+            f"env WORKQ_PURE=1 python -m pytest {self.PARALLEL}",
+            f"python -m pytest {self.PARALLEL}",
         ]
         assert err.splitlines()[-1] == f"failed: {'; '.join(failed)}"
         assert checkout.calls()[2:] == list(self.ALL)
