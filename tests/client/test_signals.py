@@ -140,6 +140,7 @@ def test_the_job_of_a_worker_that_dies_comes_back_at_the_end_of_its_ttr(url: str
         assert worker.wait() == 9
         assert client.lease("end", timeout=PATIENCE_S).id == job_id
         assert client.inspect_job(job_id).attempts == 2
+        client.delete(job_id)  # or it ends the worker of the next test
 
 
 def test_a_stop_without_work_is_quick(url: str) -> None:
