@@ -14,6 +14,11 @@ settings.register_profile("workq", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("workq")
 
 
+def pytest_collection_finish() -> None:
+    """Spare the collector the four thousand tests: they stay to the end."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def stop_forking() -> Iterator[None]:
     """No process outlives the tests."""
@@ -42,4 +47,3 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
