@@ -2,8 +2,9 @@
 many that wait; and a queue whose jobs may not be leased yet.
 
 Started by `bin/bench fleet`. Everything is CPU time of the server process. Per job, all requests are pipelined a
-hundred at a time on one connection, and rounds alternate, so that what disturbs one disturbs the other. Only ratios
-mean anything on another machine.
+hundred at a time, and rounds alternate, so that what disturbs one disturbs the other. Leases are measured with one
+connection, where the server goes to sleep and is woken for every hundred jobs, and with a few that are served in turn.
+Only ratios mean anything on another machine.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from bench.errors import BenchError, NotMeasured
 from bench.servers import RunningServer, Server, find_servers, running
 
 _BATCH: Final = 100
+_CONNECTIONS: Final = 16
 _PAYLOAD: Final = b"x" * 100
 _DAY_MS: Final = 86_400_000
 # Jobs that are added while so and so many wait for one.
@@ -67,17 +69,15 @@ def _fill(connection: _Connection, jobs: int) -> list[bytes]:
     return ids
 
 
-def _single_leases(connection: _Connection, ids: list[bytes], at_once: int = _BATCH) -> None:
-    for start in range(0, len(ids), at_once):
-        count = len(ids[start : start + at_once])
-        connection.ask(b"lease fleet 0\r\n" * count, 3 * count)
-
-
-def _bulk_leases(connection: _Connection, ids: list[bytes], at_once: int = _BATCH) -> None:
-    for start in range(0, len(ids), at_once):
-        count = len(ids[start : start + at_once])
-        batches = count // _BATCH
-        connection.ask(b"lease fleet 0 -count=%d\r\n" % _BATCH * batches, batches + 2 * count)
+def _lease(connections: list[_Connection], jobs: int, bulk: bool) -> None:
+    """Lease `jobs`, in batches: each connection asks for one, then all are read."""
+    ask = b"lease fleet 0 -count=%d\r\n" % _BATCH if bulk else b"lease fleet 0\r\n" * _BATCH
+    lines = 1 + 2 * _BATCH if bulk else 3 * _BATCH
+    for _ in range(jobs // (_BATCH * len(connections))):
+        for connection in connections:
+            connection.send(ask)
+        for connection in connections:
+            connection.ask(b"", lines)
 
 
 def _touches(connection: _Connection, ids: list[bytes]) -> None:
@@ -95,23 +95,28 @@ def measure(server: Server, jobs: int, rounds: int) -> dict[str, float]:
     """Medians of microseconds of CPU per job, by what was done with it."""
     measured: dict[str, list[float]] = {}
 
-    def note(name: str, work: Callable[[_Connection, list[bytes]], None], ids: list[bytes]) -> None:
+    def note(name: str, work: Callable[[], None]) -> None:
         before_us = target.cpu_us()
-        work(connection, ids)
-        measured.setdefault(name, []).append((target.cpu_us() - before_us) / len(ids))
+        work()
+        measured.setdefault(name, []).append((target.cpu_us() - before_us) / jobs)
 
-    with running(server, log=False) as target:
-        connection = _Connection(target)
+    with running(server, log=False) as target, contextlib.ExitStack() as stack:
+        connections = [_Connection(target) for _ in range(_CONNECTIONS)]
+        for each in connections:
+            stack.callback(each.close)
+        one = connections[0]
         for _ in range(rounds + 1):
-            note("lease, 100 single ones", _single_leases, _fill(connection, jobs))
-            ids = _fill(connection, jobs)
-            note("lease -count=100", _bulk_leases, ids)
-            note("1 000 single ones", partial(_single_leases, at_once=10 * _BATCH), _fill(connection, jobs))
-            note("10 lease -count=100", partial(_bulk_leases, at_once=10 * _BATCH), _fill(connection, jobs))
-            note("touch", _touches, ids)
-            note("complete", _completes, ids)
-        connection.close()
+            for some in (connections[:1], connections):
+                for bulk in (False, True):
+                    ids = _fill(one, jobs)
+                    note(_lease_name(bulk, len(some)), partial(_lease, some, jobs, bulk))
+            note("touch", partial(_touches, one, ids))
+            note("complete", partial(_completes, one, ids))
     return {name: statistics.median(figures[1:]) for name, figures in measured.items()}  # the first warms up
+
+
+def _lease_name(bulk: bool, connections: int) -> str:
+    return f"{'lease -count=100' if bulk else '100 leases'}, {connections} at once"
 
 
 def wake(server: Server, leasers: int) -> tuple[float, float]:
@@ -183,13 +188,13 @@ def main(jobs: int, rounds: int, leasers: int, waiting: int, idle_s: float) -> N
     """Measure what bulk leases, touches, workers that wait and queues with a rate cost the server."""
     _raise_file_limit(leasers)
     server = find_servers()[0][0]
-    figures = measure(server, jobs - jobs % _BATCH, rounds)
+    figures = measure(server, jobs - jobs % (_BATCH * _CONNECTIONS), rounds)
     click.echo(f"{server.version}, load {os.getloadavg()[0]:.1f}, CPU per job")
     for name, cpu_us in figures.items():
         click.echo(f"{name:24} {cpu_us:6.2f} us")
-    click.echo(f"bulk lease / single      {figures['lease -count=100'] / figures['lease, 100 single ones']:6.2f}")
-    deeper = figures["10 lease -count=100"] / figures["1 000 single ones"]
-    click.echo(f"ten times as many        {deeper:6.2f}")
+    for count in (1, _CONNECTIONS):
+        ratio = figures[_lease_name(True, count)] / figures[_lease_name(False, count)]
+        click.echo(f"bulk / single, {count:2} at once {ratio:6.2f}")
     click.echo(f"touch / complete         {figures['touch'] / figures['complete']:6.2f}")
     click.echo("an add wakes one of those who wait, who completes it and waits again: CPU, time until the job is there")
     count = 10

@@ -6,12 +6,13 @@ from tests.bench.test_bench import bench
 
 
 def test_what_a_fleet_costs_is_measured() -> None:
-    few = ("--jobs", "200", "--rounds", "1", "--leasers", "10", "--waiting", "300", "--idle", "0.1")
+    few = ("--jobs", "1600", "--rounds", "1", "--leasers", "10", "--waiting", "300", "--idle", "0.1")
     done = bench("fleet", *few)
     assert done.returncode == 0, done.stderr
     for row in (
-        r"lease, 100 single ones +[\d.]+ us",
-        r"lease -count=100 +[\d.]+ us",
+        r"100 leases, 1 at once +[\d.]+ us",
+        r"lease -count=100, 16 at once +[\d.]+ us",
+        r"bulk / single, 16 at once +[\d.]+",
         r"touch / complete +[\d.]+",
         r" +10 wait +[\d.]+ us +\d+ us",
         r"no jobs +[\d.]+",

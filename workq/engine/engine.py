@@ -752,13 +752,13 @@ class Engine:
         """Hand out `job` and, for a `count` above 1, what else is ready in `queues`."""
         if count == 1:
             return self._grant(job, now_ms, fenced)
-        jobs = []
-        if len(queues) == 1 and queues[0].options is None:
-            jobs = self._grant_front(queues[0], count, fenced, now_ms)
-        size = sum([len(leased.payload) for leased in jobs])
+        jobs: list[LeasedJob] = []
+        size = 0
         following: Job | None = job
-        if jobs:
-            following = self._draw(queues, now_ms) if len(jobs) < count else None
+        if len(queues) == 1 and queues[0].options is None:
+            size = self._grant_front(queues[0], count, fenced, now_ms, jobs)
+            if jobs:
+                following = self._draw(queues, now_ms) if len(jobs) < count else None
         while following is not None:
             size += len(following.payload)
             if size > BULK_BYTES and jobs:
@@ -767,28 +767,34 @@ class Engine:
             following = self._draw(queues, now_ms) if len(jobs) < count else None
         return LeasedJobs(jobs)
 
-    def _grant_front(self, queue: Queue, count: int, fenced: bool, now_ms: int) -> list[LeasedJob]:
-        """Hand out the jobs of `queue` that stand ready in a row: in one go, at half the price of one by one."""
+    def _grant_front(self, queue: Queue, count: int, fenced: bool, now_ms: int, to: list[LeasedJob]) -> int:
+        """Hand out the jobs of `queue` that stand ready in a row: in one go, at half the price of one by one.
+
+        Adds them to the empty list `to`; returns the bytes of their payloads.
+        """
         front = queue.front(count)
         size = 0
         for at, job in enumerate(front):
-            size += len(job.payload)
-            if size > BULK_BYTES:
-                front = front[:at]
+            larger = size + len(job.payload)
+            if larger > BULK_BYTES:
+                del front[at:]
                 break
+            size = larger
         if not front:
-            return []
+            return 0
         self.state.lease_front(queue, front, now_ms)
-        self.events += [Leased(job.job_id, now_ms) for job in front if not job.spec.foreground]
         traffic = queue.traffic
         if now_ms >= traffic.slot_ends_ms:
             traffic.turn(now_ms)
         traffic.leased += len(front)
         name = queue.name
-        return [
-            LeasedJob(job.job_id, name, job.spec.ttr_ms, job.payload, job.meta, job.attempts if fenced else 0)
-            for job in front
-        ]
+        events = self.events
+        for job in front:
+            spec = job.spec
+            if not spec.foreground:
+                events.append(Leased(job.job_id, now_ms))
+            to.append(LeasedJob(job.job_id, name, spec.ttr_ms, job.payload, job.meta, job.attempts if fenced else 0))
+        return size
 
     def _grant(self, job: Job, now_ms: int, fenced: bool) -> LeasedJob:
         self._commit(job, Leased(job.job_id, now_ms))

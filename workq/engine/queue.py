@@ -191,18 +191,39 @@ class JobList:
 
     def add(self, job: Job) -> None:
         """Put `job` at the end."""
-        last = self.last
-        if last is None:
-            self.first = job
-        else:
-            last.after = job
-            job.before = last
-        self.last = job
+        self._append(job, job)
 
     def remove(self, job: Job) -> None:
         """Take out `job`, which must be in it."""
-        before = job.before
-        after = job.after
+        self._cut(job, job)
+
+    def move_all(self, jobs: list[Job], to: "JobList") -> None:
+        """Move `jobs` to the end of `to`, at the price of one if they stand in a row here."""
+        first = jobs[0]
+        before = first.before
+        for job in jobs:
+            if job.before is not before:
+                for each in jobs:
+                    self.remove(each)
+                    to.add(each)
+                return
+            before = job
+        last = jobs[-1]
+        self._cut(first, last)
+        to._append(first, last)
+
+    def _append(self, first: Job, last: Job) -> None:
+        end = self.last
+        if end is None:
+            self.first = first
+        else:
+            end.after = first
+            first.before = end
+        self.last = last
+
+    def _cut(self, first: Job, last: Job) -> None:
+        before = first.before
+        after = last.after
         if before is None:
             self.first = after
         else:
@@ -211,8 +232,8 @@ class JobList:
             self.last = before
         else:
             after.before = before
-        job.before = None
-        job.after = None
+        first.before = None
+        last.after = None
 
     def page(self, cursor: int, limit: int) -> list[Job]:
         """Jobs from `cursor` on, the first first."""

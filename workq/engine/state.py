@@ -188,17 +188,21 @@ class State:
         queue.drop_front(jobs)
         queue.counts[READY] -= len(jobs)
         queue.counts[LEASED] += len(jobs)
-        ready = queue.lists[READY]
-        leased = queue.lists[LEASED]
+        queue.lists[READY].move_all(jobs, queue.lists[LEASED])
+        same: list[Job] = []  # those at hand that have the same deadline
+        deadline_ms = 0
         for job in jobs:
             if job.state != READY:
                 raise ImpossibleMove(f"{job!r} is not ready")
-            ready.remove(job)
-            leased.add(job)
             job.state = LEASED
             job.attempts += 1
             job.deadline_ms = at_ms + job.spec.ttr_ms
-        self.deadlines.add_all(jobs)
+            if job.deadline_ms != deadline_ms:
+                self.deadlines.add_all(same, deadline_ms)
+                same = []
+                deadline_ms = job.deadline_ms
+            same.append(job)
+        self.deadlines.add_all(same, deadline_ms)
 
     def revive(self, job: Job) -> None:
         """Make `job`, which has failed, ready and new."""

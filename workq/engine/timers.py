@@ -83,40 +83,18 @@ class TimerWheel(Generic[Item]):
 
     def add(self, item: Item, deadline_ms: int) -> None:
         """Set `item`, whose deadline may have passed already. It must not be set twice."""
-        now_ms = self._now_ms
-        if deadline_ms < now_ms:
-            deadline_ms = now_ms
-        level = _level_of(deadline_ms ^ now_ms)
-        slots = self._levels[level]
-        number = deadline_ms >> (level << 3)
-        slot = slots.get(number)
-        if slot is None:
-            slots[number] = {item: None}
-            start_ms = number << (level << 3)
-            heapq.heappush(self._starts, (start_ms, level))
-            if start_ms < self.next_ms:
-                self.next_ms = start_ms
-        elif len(slot) < self._most_in_dict:
-            slot[item] = None
-        else:
-            self._aside.setdefault((number << (level << 3), level), []).append(slot)
-            slots[number] = {item: None}
+        self._slot_for(deadline_ms)[item] = None
 
-    def add_all(self, items: list[Item]) -> None:
-        """Set `items`, each for its deadline. It is for items that mostly have the same one."""
-        slot: dict[Item, None] = {}
+    def add_all(self, items: list[Item], deadline_ms: int) -> None:
+        """Set `items`, which have the same deadline."""
         room = 0
-        slot_ms = NEVER_MS
+        slot: dict[Item, None] = {}
         for item in items:
-            deadline_ms = self._deadline_of(item)
-            if deadline_ms != slot_ms or room <= 0:
-                self.add(item, deadline_ms)
-                slot_ms = deadline_ms
-                slot = self._slot_of(deadline_ms)
+            if room == 0:
+                slot = self._slot_for(deadline_ms)
                 room = self._most_in_dict - len(slot)
-            else:
-                slot[item] = None
-                room -= 1
+            slot[item] = None
+            room -= 1
 
     def remove(self, item: Item, deadline_ms: int) -> None:
         """Cancel `item`, set for `deadline_ms`. An item that `step` has returned is not set any more."""
@@ -155,11 +133,26 @@ class TimerWheel(Generic[Item]):
         self._find_next(now_ms)
         return None
 
-    def _slot_of(self, deadline_ms: int) -> dict[Item, None]:
-        """The dict that the next item with this deadline goes into. There must be one."""
-        deadline_ms = max(deadline_ms, self._now_ms)
-        level = _level_of(deadline_ms ^ self._now_ms)
-        return self._levels[level][deadline_ms >> (level << 3)]
+    def _slot_for(self, deadline_ms: int) -> dict[Item, None]:
+        """A dict with room for an item with this deadline."""
+        now_ms = self._now_ms
+        if deadline_ms < now_ms:
+            deadline_ms = now_ms
+        level = _level_of(deadline_ms ^ now_ms)
+        slots = self._levels[level]
+        number = deadline_ms >> (level << 3)
+        slot = slots.get(number)
+        if slot is not None:
+            if len(slot) < self._most_in_dict:
+                return slot
+            self._aside.setdefault((number << (level << 3), level), []).append(slot)
+        else:
+            start_ms = number << (level << 3)
+            heapq.heappush(self._starts, (start_ms, level))
+            if start_ms < self.next_ms:
+                self.next_ms = start_ms
+        slot = slots[number] = {}
+        return slot
 
     def _remove_aside(self, item: Item, slot: tuple[int, int]) -> None:
         aside = self._aside.get(slot, [])

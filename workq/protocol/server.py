@@ -843,11 +843,11 @@ def encode(reply: r.Reply) -> bytes:
     if isinstance(reply, r.Ok):
         return b"+OK\r\n"
     if isinstance(reply, r.LeasedJob):
-        return b"+OK 1\r\n" + _encode_job(reply)
+        return _encode_job(reply, b"+OK 1\r\n")
     if isinstance(reply, r.JobResult):
         return b"+OK 1\r\n" + _encode_result(reply)
     if isinstance(reply, r.LeasedJobs):
-        return b"+OK %d\r\n" % len(reply.jobs) + b"".join([_encode_job(job) for job in reply.jobs])
+        return b"+OK %d\r\n" % len(reply.jobs) + b"".join([_encode_job(job, b"") for job in reply.jobs])
     if isinstance(reply, r.JobResults):
         return b"+OK %d\r\n" % len(reply.results) + b"".join([_encode_result(result) for result in reply.results])
     if isinstance(reply, r.TimedOut):
@@ -904,17 +904,9 @@ class _Words:
 _words: Final = _Words()
 
 
-def _encode_job(job: r.LeasedJob) -> bytes:
-    digits = hexlify(job.job_id)  # format_id, written out: this is the most frequent reply but one
-    return b"%b-%b-%b-%b-%b%b%b\r\n" % (
-        digits[:8],
-        digits[8:12],
-        digits[12:16],
-        digits[16:20],
-        digits[20:],
-        _words.of(job),
-        job.payload,
-    )
+def _encode_job(job: r.LeasedJob, head: bytes) -> bytes:
+    digits = hexlify(job.job_id, b"-", 6)  # see `format_id`, written out: this is the most frequent reply but one
+    return b"%b%b-%b-%b%b%b\r\n" % (head, digits[:13], digits[13:17], digits[17:], _words.of(job), job.payload)
 
 
 def _encode_result(reply: r.JobResult) -> bytes:

@@ -32,8 +32,8 @@ def check_id(job_id: bytes) -> bytes:
 
 def format_id(job_id: bytes) -> bytes:
     """The canonical lower-case form of 16 bytes."""
-    digits = job_id.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}".encode()
+    digits = job_id.hex("-", 6)  # groups of 8, 12 and 12 digits, so two of the four hyphens are there
+    return f"{digits[:13]}-{digits[13:17]}-{digits[17:]}".encode()
 
 
 def parse_time(text: bytes) -> int:
