@@ -6,6 +6,8 @@ client with the `InvalidValue` it got. Ids are the 16 bytes of a UUID, names are
 
 from typing import ClassVar, Final
 
+from mypy_extensions import mypyc_attr
+
 from workq.record import Record
 from workq.recurrence import RULE_LENGTH, Rule
 from workq.values import DOCUMENT_KEY_SIZE, DOCUMENT_SIZE, JobSpec, QueueOptions
@@ -14,6 +16,7 @@ from workq.values import DOCUMENT_KEY_SIZE, DOCUMENT_SIZE, JobSpec, QueueOptions
 _LEASE_BYTES: Final = 40
 
 
+@mypyc_attr(acyclic=True)
 class Command(Record):
     """Base of all commands. Those that may change a job say so in `changes`."""
 
@@ -25,6 +28,7 @@ class Command(Record):
         return 0
 
 
+@mypyc_attr(acyclic=True)
 class Add(Command):
     """Create a job that is ready in `delay_ms`. Replies: `Ok`, `Refused`. `meta` is kept with it for a door.
 
@@ -105,6 +109,7 @@ class Run(Command):
         return len(self.payload)
 
 
+@mypyc_attr(acyclic=True)
 class Lease(Command):
     """Take the best ready job of one of `names`, waiting for one. Replies: `LeasedJob`, `LeasedJobs`, `TimedOut`.
 
@@ -126,6 +131,7 @@ class Lease(Command):
         return self.count * _LEASE_BYTES if self.count > 1 else 0
 
 
+@mypyc_attr(acyclic=True)
 class Complete(Command):
     """Finish a job with success. Replies: `Ok`, `NotFound`, `Refused`.
 
@@ -146,6 +152,7 @@ class Complete(Command):
         return len(self.result)
 
 
+@mypyc_attr(acyclic=True)
 class Fail(Command):
     """Finish an attempt, or the job, without success. Replies: `Ok`, `NotFound`, `Refused`.
 
@@ -166,6 +173,7 @@ class Fail(Command):
         return len(self.result)
 
 
+@mypyc_attr(acyclic=True)
 class Touch(Command):
     """Start the TTR of a lease again. Replies: `Ok`, `NotFound`, `Refused`."""
 
@@ -236,6 +244,7 @@ class Results(Command):
         self.wait_ms = wait_ms
 
 
+@mypyc_attr(acyclic=True)
 class Delete(Command):
     """Remove a job in whatever state it is, or end a recurring one. Replies: `Ok`, `NotFound`."""
 

@@ -2,7 +2,10 @@
 
 from typing import ClassVar
 
+from mypy_extensions import mypyc_attr
 
+
+@mypyc_attr(acyclic=True)
 class Record:
     """A plain class whose `__match_args__` name its fields, in the order of its constructor.
 

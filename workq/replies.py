@@ -2,10 +2,13 @@
 
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from workq.record import Record
 from workq.values import NO_OPTIONS, QueueOptions
 
 
+@mypyc_attr(acyclic=True)
 class Reply(Record):
     """Base of all replies."""
 
@@ -50,6 +53,7 @@ class Unavailable(Reply):
         self.text = text
 
 
+@mypyc_attr(acyclic=True)
 class LeasedJob(Reply):
     """A job handed to a worker, who has `ttr_ms` from now to finish it.
 
@@ -71,6 +75,7 @@ class LeasedJob(Reply):
         self.attempt = attempt
 
 
+@mypyc_attr(acyclic=True)
 class LeasedJobs(Reply):
     """Several jobs at a time, as `LeasedJob`; at least one."""
 
@@ -81,6 +86,7 @@ class LeasedJobs(Reply):
         self.jobs = jobs
 
 
+@mypyc_attr(acyclic=True)
 class JobResult(Reply):
     """The outcome of a job: `success` after `complete`, not after `fail` or when its attempts were used up."""
 

@@ -122,5 +122,5 @@ def test_a_queue_forgets_priorities_that_nobody_uses_any_more() -> None:
         queue.push_ready(job)
         queue.drop_ready(job)
         job.state = GONE
-    assert len(queue._levels) == len(queue._priorities) < 200
+    assert len(queue._levels) == len(queue._order) < 200
     assert queue.first_ready() is kept

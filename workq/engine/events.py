@@ -7,11 +7,14 @@ Two events are no news: `Carried` and `Counters` say again what is the case, so 
 it can be forgotten. Applied where they were made they change nothing.
 """
 
+from mypy_extensions import mypyc_attr
+
 from workq.engine.job import COMPLETED, FAILED, GONE, LEASED, READY, SCHEDULED, Job
 from workq.engine.state import State
 from workq.record import Record
 
 
+@mypyc_attr(acyclic=True)
 class Event(Record):
     """Base of all events."""
 
@@ -22,6 +25,7 @@ class Event(Record):
         raise NotImplementedError
 
 
+@mypyc_attr(acyclic=True)
 class JobEvent(Event):
     """Base of the events of one job. What such an event does stands in `happen`, once."""
 
@@ -39,6 +43,7 @@ class JobEvent(Event):
         raise NotImplementedError
 
 
+@mypyc_attr(acyclic=True)
 class Added(JobEvent):
     """A job was created. The event holds the new job itself; the log reads only what never changes in it."""
 
@@ -56,6 +61,7 @@ class Added(JobEvent):
         state.insert(job, SCHEDULED if job.scheduled_ms > job.created_ms else READY, job.scheduled_ms)
 
 
+@mypyc_attr(acyclic=True)
 class Due(JobEvent):
     """The time of a scheduled job came; it is ready."""
 
@@ -65,6 +71,7 @@ class Due(JobEvent):
         state.move(job, READY)
 
 
+@mypyc_attr(acyclic=True)
 class Leased(JobEvent):
     """A job was handed to a worker: one attempt more, and its TTR starts at `at_ms`."""
 
@@ -105,6 +112,7 @@ class SentToBack(JobEvent):
         state.move(job, READY)
 
 
+@mypyc_attr(acyclic=True)
 class FailedOnce(JobEvent):
     """An attempt failed and the job has more: it is ready, or becomes it at `due_ms` unless that is 0.
 
@@ -140,6 +148,7 @@ class Released(JobEvent):
         state.move(job, SCHEDULED if self.due_ms else READY, self.due_ms)
 
 
+@mypyc_attr(acyclic=True)
 class Touched(JobEvent):
     """The worker that holds a job is alive: its TTR starts again at `at_ms`."""
 
@@ -168,6 +177,7 @@ class Progressed(JobEvent):
         state.set_progress(job, self.progress)
 
 
+@mypyc_attr(acyclic=True)
 class Completed(JobEvent):
     """A job ended with success at `at_ms`; its result stays readable until its TTL ends."""
 
@@ -228,6 +238,7 @@ class Retried(JobEvent):
         state.revive(job)
 
 
+@mypyc_attr(acyclic=True)
 class Deleted(JobEvent):
     """A job was removed, by a client or because the client it belonged to is answered or gone."""
 
@@ -237,6 +248,7 @@ class Deleted(JobEvent):
         state.move(job, GONE)
 
 
+@mypyc_attr(acyclic=True)
 class Expired(JobEvent):
     """The TTL of a job ended and it was removed."""
 

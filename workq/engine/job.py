@@ -37,18 +37,20 @@ class Extra:
     meta      what a door keeps with the job: its own business, opaque to everybody else
     progress  the last progress that a worker reported
     spent     attempts that do not count any more, because a `retry` came after them
+    fails     how often an attempt failed
     """
 
-    __slots__ = ("meta", "progress", "spent")
+    __slots__ = ("meta", "progress", "spent", "fails")
 
-    def __init__(self, meta: bytes = b"", progress: bytes = b"", spent: int = 0) -> None:
+    def __init__(self, meta: bytes = b"", progress: bytes = b"", spent: int = 0, fails: int = 0) -> None:
         self.meta = meta
         self.progress = progress
         self.spent = spent
+        self.fails = fails
 
     def copy(self) -> "Extra":
         """The same, apart."""
-        return Extra(self.meta, self.progress, self.spent)
+        return Extra(self.meta, self.progress, self.spent, self.fails)
 
     def size(self) -> int:
         """Bytes of what has no fixed length."""
@@ -56,7 +58,7 @@ class Extra:
 
     def is_empty(self) -> bool:
         """Whether there is nothing in it."""
-        return not self.meta and not self.progress and self.spent == 0
+        return not self.meta and not self.progress and self.spent == 0 and self.fails == 0
 
 
 class Job:
@@ -85,7 +87,6 @@ class Job:
         "place",
         "state",
         "attempts",
-        "fails",
         "deadline_ms",
         "result",
         "queue",
@@ -113,7 +114,6 @@ class Job:
         self.place = seq
         self.state = GONE
         self.attempts = 0
-        self.fails = 0
         self.deadline_ms = 0
         self.result: bytes | None = None
         self.queue: Queue
@@ -132,6 +132,18 @@ class Job:
         return b"" if self.extra is None else self.extra.progress
 
     @property
+    def fails(self) -> int:
+        """How often an attempt failed, since the last `retry`."""
+        return 0 if self.extra is None else self.extra.fails
+
+    @fails.setter
+    def fails(self, fails: int) -> None:
+        if self.extra is not None:
+            self.extra.fails = fails
+        elif fails:
+            self.extra = Extra(fails=fails)
+
+    @property
     def spent(self) -> int:
         """Attempts before the last `retry`."""
         return 0 if self.extra is None else self.extra.spent
@@ -147,7 +159,6 @@ class Job:
         copy.place = self.place
         copy.state = self.state
         copy.attempts = self.attempts
-        copy.fails = self.fails
         copy.deadline_ms = self.deadline_ms
         copy.result = self.result
         copy.extra = None if self.extra is None else self.extra.copy()

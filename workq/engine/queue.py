@@ -40,6 +40,10 @@ def _is_fresh(job: Job) -> bool:
     return job.state == READY and job.place == job.seq
 
 
+def _first(pair: "tuple[int, Level]") -> int:
+    return pair[0]
+
+
 def _counts(entry: _Entry) -> bool:
     """Whether an entry of a heap stands for a job that is ready, and at its place."""
     job = entry[3]
@@ -293,7 +297,7 @@ class Queue:
         "wake_ms",
         "_scheduled",
         "_levels",
-        "_priorities",
+        "_order",
     )
 
     def __init__(self, name: bytes) -> None:
@@ -307,24 +311,34 @@ class Queue:
         self.wake_ms = NEVER_MS
         self._scheduled: SortedDict[tuple[int, int, int], Job] | None = None  # most queues never need it
         self._levels: dict[int, Level] = {}
-        self._priorities: list[int] = []  # a heap of the negated keys of _levels
+        self._order: list[tuple[int, Level]] = []  # a heap of the same, with the priorities negated
 
     def push_ready(self, job: Job) -> None:
         """Put a job that becomes ready in its place."""
         priority = job.spec.priority
-        level = self._levels.get(priority)
+        level = self._level(priority)
         if level is None:
             level = self._levels[priority] = Level()
-            heapq.heappush(self._priorities, -priority)
+            heapq.heappush(self._order, (-priority, level))
         level.push(job)
 
     def drop_ready(self, job: Job) -> None:
         """Forget a job that is about to stop being ready."""
-        level = self._levels[job.spec.priority]
+        level = self._level(job.spec.priority)
+        assert level is not None
         level.drop(job)
         if not level.live and len(self._levels) > 2 * self.counts[READY] + 2 * _TIDY_ENTRIES:
             self._levels = {priority: level for priority, level in self._levels.items() if level.live}
-            self._priorities = sorted([-priority for priority in self._levels])
+            self._order = sorted([(-priority, level) for priority, level in self._levels.items()], key=_first)
+
+    def _level(self, priority: int) -> Level | None:
+        """The jobs of a priority; most often it is the highest that there is."""
+        order = self._order
+        if order:
+            negated, highest = order[0]
+            if negated == -priority:
+                return highest
+        return self._levels.get(priority)
 
     # -- options -------------------------------------------------------------------------------------------------
 
@@ -394,30 +408,29 @@ class Queue:
 
     def first_ready(self) -> Job | None:
         """The ready job that goes first: highest priority, then the order of `Level`."""
-        priorities = self._priorities
-        while priorities:
-            level = self._levels[-priorities[0]]
+        order = self._order
+        while order:
+            _, level = order[0]
             if level.live:
                 return level.first()
-            if len(priorities) == 1:
+            if len(order) == 1:
                 break  # kept: the next job will most likely have the same priority
-            del self._levels[-heapq.heappop(priorities)]
+            negated, _ = heapq.heappop(order)
+            del self._levels[-negated]
         return None
 
     def front(self, count: int) -> list[Job]:
         """Ready jobs that go first, `count` at most, of one priority: as many as are cheap to find, maybe none."""
-        first = self.first_ready()
-        return [] if first is None else self._levels[first.spec.priority].front(count)
+        return [] if self.first_ready() is None else self._order[0][1].front(count)
 
     def drop_front(self, jobs: list[Job]) -> None:
         """Forget the first of what `front` has found, which are about to stop being ready."""
-        self._levels[jobs[0].spec.priority].drop_front(len(jobs))
+        self._order[0][1].drop_front(len(jobs))
 
     def ready_jobs(self, cursor: int, limit: int) -> list[Job]:
         """A page of the ready jobs in lease order."""
         page: list[Job] = []
-        for priority in sorted(self._priorities):
-            level = self._levels[-priority]
+        for _, level in sorted(self._order, key=_first):
             if cursor >= level.live:
                 cursor -= level.live
                 continue

@@ -50,6 +50,9 @@ class TimerWheel(Generic[Item]):
         "next_ms",
         "_now_ms",
         "_levels",
+        "_last_level",
+        "_last_number",
+        "_last_slot",
         "_aside",
         "_starts",
         "_open",
@@ -64,6 +67,10 @@ class TimerWheel(Generic[Item]):
         self.next_ms = NEVER_MS
         self._now_ms = now_ms
         self._levels: list[dict[int, dict[Item, None]]] = [{} for _ in range(_LEVELS)]
+        # The slot that was last looked for: most often it is the next one, too.
+        self._last_level = -1
+        self._last_number = 0
+        self._last_slot: dict[Item, None] = {}
         # By start and level of a slot: the dicts of it that were full, in the order of their time.
         self._aside: dict[tuple[int, int], list[dict[Item, None]]] = {}
         self._starts: list[tuple[int, int]] = []
@@ -103,7 +110,7 @@ class TimerWheel(Generic[Item]):
             deadline_ms = now_ms
         level = _level_of(deadline_ms ^ now_ms)
         number = deadline_ms >> (level << 3)
-        slot = self._levels[level].get(number)
+        slot = self._slot(level, number)
         if slot is not None and item in slot:
             del slot[item]
         elif item in self._open:
@@ -139,9 +146,8 @@ class TimerWheel(Generic[Item]):
         if deadline_ms < now_ms:
             deadline_ms = now_ms
         level = _level_of(deadline_ms ^ now_ms)
-        slots = self._levels[level]
         number = deadline_ms >> (level << 3)
-        slot = slots.get(number)
+        slot = self._slot(level, number)
         if slot is not None:
             if len(slot) < self._most_in_dict:
                 return slot
@@ -151,8 +157,19 @@ class TimerWheel(Generic[Item]):
             heapq.heappush(self._starts, (start_ms, level))
             if start_ms < self.next_ms:
                 self.next_ms = start_ms
-        slot = slots[number] = {}
+        slot = self._levels[level][number] = {}
+        self._last_level = -1
         return slot
+
+    def _slot(self, level: int, number: int) -> dict[Item, None] | None:
+        if number != self._last_number or level != self._last_level:
+            slot = self._levels[level].get(number)
+            if slot is None:
+                return None
+            self._last_level = level
+            self._last_number = number
+            self._last_slot = slot
+        return self._last_slot
 
     def _remove_aside(self, item: Item, slot: tuple[int, int]) -> None:
         aside = self._aside.get(slot, [])
@@ -175,6 +192,7 @@ class TimerWheel(Generic[Item]):
             start_ms, level = heapq.heappop(starts)
             self._now_ms = max(self._now_ms, start_ms)
             last = self._levels[level].pop(start_ms >> (level << 3))
+            self._last_level = -1
             self._open_aside = [last, *reversed(self._aside.pop((start_ms, level), []))]
             self._open_level = level
         self._open = self._open_aside.pop()
@@ -193,6 +211,7 @@ class TimerWheel(Generic[Item]):
                 self.next_ms = start_ms
                 break
             del self._levels[level][number]
+            self._last_level = -1
             heapq.heappop(starts)
         else:
             self.next_ms = NEVER_MS
