@@ -468,62 +468,22 @@ class InspectLatest(Command):
         self.limit = limit
 
 
+LISTED_STATES: Final[tuple[str, ...]] = ("ready", "scheduled", "leased", "failed", "completed")
+
+
 class InspectJobs(Command):
-    """List the ready jobs of a queue in the order of their lease. Replies: `Jobs`, `NotFound`."""
+    """List the jobs of a queue that are in `state`, one of `LISTED_STATES`. Replies: `Jobs`, `NotFound`.
 
-    __match_args__ = ("name", "cursor", "limit")
+    Ready ones come in the order of their lease, scheduled ones in that of their time, leased ones from the oldest lease
+    on, finished ones from the newest on.
+    """
+
+    __match_args__ = ("name", "state", "cursor", "limit")
     __slots__ = __match_args__
 
-    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
+    def __init__(self, name: bytes, state: str, cursor: int, limit: int) -> None:
         self.name = name
-        self.cursor = cursor
-        self.limit = limit
-
-
-class InspectLeasedJobs(Command):
-    """List the leased jobs of a queue, the lease that began first first. Replies: `Jobs`, `NotFound`."""
-
-    __match_args__ = ("name", "cursor", "limit")
-    __slots__ = __match_args__
-
-    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
-        self.name = name
-        self.cursor = cursor
-        self.limit = limit
-
-
-class InspectFailedJobs(Command):
-    """List the failed jobs of a queue, the newest failure first. Replies: `Jobs`, `NotFound`."""
-
-    __match_args__ = ("name", "cursor", "limit")
-    __slots__ = __match_args__
-
-    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
-        self.name = name
-        self.cursor = cursor
-        self.limit = limit
-
-
-class InspectCompletedJobs(Command):
-    """List the completed jobs of a queue, the newest completion first. Replies: `Jobs`, `NotFound`."""
-
-    __match_args__ = ("name", "cursor", "limit")
-    __slots__ = __match_args__
-
-    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
-        self.name = name
-        self.cursor = cursor
-        self.limit = limit
-
-
-class InspectScheduledJobs(Command):
-    """List the jobs of a queue that wait for their time. Replies: `Jobs`, `NotFound`."""
-
-    __match_args__ = ("name", "cursor", "limit")
-    __slots__ = __match_args__
-
-    def __init__(self, name: bytes, cursor: int, limit: int) -> None:
-        self.name = name
+        self.state = state
         self.cursor = cursor
         self.limit = limit
 

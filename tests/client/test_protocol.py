@@ -82,9 +82,9 @@ COMMANDS = [
     (c.Retry(ID), b"retry %b\r\n" % TEXT),
     (c.Clear(b"ping"), b"clear ping -state=all\r\n"),
     (c.Clear(b"ping", "failed"), b"clear ping -state=failed\r\n"),
-    (c.InspectLeasedJobs(b"ping", 0, 1), b"inspect leased-jobs ping 0 1\r\n"),
-    (c.InspectFailedJobs(b"ping", 0, 1), b"inspect failed-jobs ping 0 1\r\n"),
-    (c.InspectCompletedJobs(b"ping", 0, 1), b"inspect completed-jobs ping 0 1\r\n"),
+    (c.InspectJobs(b"ping", "leased", 0, 1), b"inspect leased-jobs ping 0 1\r\n"),
+    (c.InspectJobs(b"ping", "failed", 0, 1), b"inspect failed-jobs ping 0 1\r\n"),
+    (c.InspectJobs(b"ping", "completed", 0, 1), b"inspect completed-jobs ping 0 1\r\n"),
     (c.ConfigureQueue(b"ping"), b"queue ping\r\n"),
     (c.ConfigureQueue(b"ping", max_len=0, to_back=False), b"queue ping -max-len=0 -returned=front\r\n"),
     (
@@ -97,8 +97,8 @@ COMMANDS = [
     (c.InspectQueue(b"ping"), b"inspect queue ping\r\n"),
     (c.InspectQueues(5, 100), b"inspect queues 5 100\r\n"),
     (c.InspectJob(ID), b"inspect job %b\r\n" % TEXT),
-    (c.InspectJobs(b"ping", 0, 1), b"inspect jobs ping 0 1\r\n"),
-    (c.InspectScheduledJobs(b"ping", 0, 1), b"inspect scheduled-jobs ping 0 1\r\n"),
+    (c.InspectJobs(b"ping", "ready", 0, 1), b"inspect jobs ping 0 1\r\n"),
+    (c.InspectJobs(b"ping", "scheduled", 0, 1), b"inspect scheduled-jobs ping 0 1\r\n"),
 ]
 
 JOB = r.JobInfo(ID, b"ping", 1000, 60_000, AWKWARD, 3, 1, 2, 0, -10, 4, 1_466_000_000_000, 0)
@@ -122,7 +122,7 @@ REPLIES: list[tuple[c.Command, r.Reply]] = [
     (c.Retry(ID), r.NOT_FAILED),
     (c.Clear(b"ping"), r.Cleared(b"ping", 7)),
     (c.Clear(b"ping"), r.NOT_FOUND),
-    (c.InspectFailedJobs(b"ping", 0, 1), r.Jobs([])),
+    (c.InspectJobs(b"ping", "failed", 0, 1), r.Jobs([])),
     (c.PauseQueue(b"ping"), r.OK),
     (c.ResumeQueue(b"ping"), r.OK),
     (c.Delete(ID), r.NOT_FOUND),
@@ -158,7 +158,7 @@ REPLIES: list[tuple[c.Command, r.Reply]] = [
     (c.InspectJob(ID), r.Jobs([JOB])),
     (c.InspectJob(ID), r.Jobs([WORKING])),
     (c.Ping(), r.OK),
-    (c.InspectJobs(b"ping", 0, 100), r.Jobs([JOB, SCHEDULED, JOB])),
+    (c.InspectJobs(b"ping", "ready", 0, 100), r.Jobs([JOB, SCHEDULED, JOB])),
     (c.InspectRecurring(0, 100), r.RecurringJobs([RECURRING, UNTRIED])),
 ]
 

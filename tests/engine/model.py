@@ -154,12 +154,6 @@ class Model:
                     self._count(job, "deleted")
                     self._remove(job)
                 return r.Cleared(name, len(cleared))
-            case c.InspectLeasedJobs(name, cursor, limit):
-                return self._by_entrance("leased", name, cursor, limit)
-            case c.InspectFailedJobs(name, cursor, limit):
-                return self._by_entrance("failed", name, cursor, limit)
-            case c.InspectCompletedJobs(name, cursor, limit):
-                return self._by_entrance("completed", name, cursor, limit)
             case c.Retry(job_id):
                 found = [job for job in self.jobs if job.job_id == job_id]
                 return self._retry(found[0]) if found else r.NOT_FOUND
@@ -203,10 +197,10 @@ class Model:
             case c.InspectQueues(cursor, limit):
                 page = sorted(self.names)[cursor : cursor + limit]
                 return r.Queues([self._queue_info(name) for name in page])
-            case c.InspectJobs(name, cursor, limit):
-                return self._page("ready", name, cursor, limit)
-            case c.InspectScheduledJobs(name, cursor, limit):
-                return self._page("scheduled", name, cursor, limit)
+            case c.InspectJobs(name, "ready" | "scheduled" as state, cursor, limit):
+                return self._page(state, name, cursor, limit)
+            case c.InspectJobs(name, "leased" | "failed" | "completed" as state, cursor, limit):
+                return self._by_entrance(state, name, cursor, limit)
             case c.Complete(job_id) | c.Fail(job_id) | c.Delete(job_id) | c.Result(job_id) | c.InspectJob(job_id):
                 found = [job for job in self.jobs if job.job_id == job_id]
                 return self._about(client, command, found[0]) if found else r.NOT_FOUND

@@ -155,11 +155,7 @@ looks: st.SearchStrategy[Step] = st.one_of(
     st.builds(c.ListDocuments, st.sampled_from([b"", *NAMES])),
     st.builds(c.InspectQueue, names),
     st.builds(c.InspectQueues, cursors, one_of(1, 2, 9)),
-    st.builds(c.InspectJobs, names, cursors, one_of(1, 2, 9)),
-    st.builds(c.InspectLeasedJobs, names, cursors, one_of(1, 2, 9)),
-    st.builds(c.InspectFailedJobs, names, cursors, one_of(1, 2, 9)),
-    st.builds(c.InspectCompletedJobs, names, cursors, one_of(1, 2, 9)),
-    st.builds(c.InspectScheduledJobs, names, cursors, one_of(1, 2, 9)),
+    *[st.builds(c.InspectJobs, names, st.just(state), cursors, one_of(1, 2, 9)) for state in c.LISTED_STATES],
     st.builds(c.InspectRecurring, cursors, one_of(1, 2, 9)),
 )
 # Starts from which short steps cross the borders of the timing wheel's slots, coarse and fine.

@@ -91,9 +91,9 @@ class TestListings:
         for number in (3, 1, 5, 2):
             driver.wait(1)
             driver.complete(number)
-        assert listed(driver, c.InspectCompletedJobs(b"q", 0, 10)) == [2, 5, 1, 3]
-        assert listed(driver, c.InspectCompletedJobs(b"q", 1, 2)) == [5, 1]
-        assert listed(driver, c.InspectFailedJobs(b"q", 0, 10)) == []
+        assert listed(driver, c.InspectJobs(b"q", "completed", 0, 10)) == [2, 5, 1, 3]
+        assert listed(driver, c.InspectJobs(b"q", "completed", 1, 2)) == [5, 1]
+        assert listed(driver, c.InspectJobs(b"q", "failed", 0, 10)) == []
 
         state = State(driver.now_ms)
         carried: list[Job] = list(driver.engine.state.jobs.values())
@@ -108,10 +108,10 @@ class TestListings:
         driver.add(3)
         for _ in range(3):
             driver.leased()
-        assert listed(driver, c.InspectLeasedJobs(b"q", 0, 10)) == [2, 1, 3]
+        assert listed(driver, c.InspectJobs(b"q", "leased", 0, 10)) == [2, 1, 3]
         driver.fail(1)
-        assert listed(driver, c.InspectLeasedJobs(b"q", 1, 1)) == [3]
-        assert listed(driver, c.InspectFailedJobs(b"q", 0, 1)) == [1]
+        assert listed(driver, c.InspectJobs(b"q", "leased", 1, 1)) == [3]
+        assert listed(driver, c.InspectJobs(b"q", "failed", 0, 1)) == [1]
 
 
 class TestRetry:

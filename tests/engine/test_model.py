@@ -66,11 +66,11 @@ class Twins(Life):
         self.execute(c.InspectQueues(0, 100))
         self.execute(c.InspectRecurring(0, 100))
         for name in NAMES:
-            self.execute(c.InspectJobs(name, 0, 100))
-            self.execute(c.InspectScheduledJobs(name, 0, 100))
-            self.execute(c.InspectLeasedJobs(name, 0, 100))
-            self.execute(c.InspectFailedJobs(name, 0, 100))
-            self.execute(c.InspectCompletedJobs(name, 0, 100))
+            self.execute(c.InspectJobs(name, "ready", 0, 100))
+            self.execute(c.InspectJobs(name, "scheduled", 0, 100))
+            self.execute(c.InspectJobs(name, "leased", 0, 100))
+            self.execute(c.InspectJobs(name, "failed", 0, 100))
+            self.execute(c.InspectJobs(name, "completed", 0, 100))
         for job_id in IDS:
             self.execute(c.InspectJob(job_id))
         assert not self.engine.events

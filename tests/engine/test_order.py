@@ -17,7 +17,7 @@ def driver() -> Driver:
 
 def leased_in_order(driver: Driver) -> list[int]:
     """Lease from `q` until nothing is ready; the jobs in their order, which `inspect jobs` must have announced."""
-    listed = driver.do(c.InspectJobs(b"q", 0, 100))
+    listed = driver.do(c.InspectJobs(b"q", "ready", 0, 100))
     assert isinstance(listed, Jobs)
     numbers = []
     while (number := driver.leased()) is not None:
@@ -111,7 +111,7 @@ class TestOrderOfJobs:
         everything = [3, 6, 1, 7, 2, 5]
         for cursor in range(8):
             for limit in range(1, 8):
-                page = driver.do(c.InspectJobs(b"q", cursor, limit))
+                page = driver.do(c.InspectJobs(b"q", "ready", cursor, limit))
                 assert isinstance(page, Jobs)
                 assert [job.job_id[-1] for job in page.jobs] == everything[cursor : cursor + limit]
 

@@ -91,7 +91,7 @@ def test_those_that_wait_are_listed_by_the_moment_when_they_are_ready(driver: Dr
     driver.schedule(2, in_ms=1000)
     driver.schedule(3, in_ms=9000)
     driver.schedule(4, in_ms=9000, priority=1)
-    reply = driver.do(c.InspectScheduledJobs(b"q", 0, 10))
+    reply = driver.do(c.InspectJobs(b"q", "scheduled", 0, 10))
     assert isinstance(reply, Jobs)
     assert [int.from_bytes(job.job_id, "big") for job in reply.jobs] == [4, 2, 1, 3]
 

@@ -136,9 +136,9 @@ FORMS: list[tuple[bytes, c.Command]] = [
     (b"retry %b\r\n" % ID, c.Retry(JOB_ID)),
     (b"clear ping\r\n", c.Clear(b"ping")),
     *[(b"clear ping -state=%b\r\n" % s.encode(), c.Clear(b"ping", s)) for s in c.CLEAR_STATES],
-    (b"inspect leased-jobs ping 2 10\r\n", c.InspectLeasedJobs(b"ping", 2, 10)),
-    (b"inspect failed-jobs ping 2 10\r\n", c.InspectFailedJobs(b"ping", 2, 10)),
-    (b"inspect completed-jobs ping 2 10\r\n", c.InspectCompletedJobs(b"ping", 2, 10)),
+    (b"inspect leased-jobs ping 2 10\r\n", c.InspectJobs(b"ping", "leased", 2, 10)),
+    (b"inspect failed-jobs ping 2 10\r\n", c.InspectJobs(b"ping", "failed", 2, 10)),
+    (b"inspect completed-jobs ping 2 10\r\n", c.InspectJobs(b"ping", "completed", 2, 10)),
     (b"queue ping\r\n", c.ConfigureQueue(b"ping")),
     (b"queue -lease-rate=5 ping  -max-len=007\n", c.ConfigureQueue(b"ping", max_len=7, lease_rate=5)),
     (
@@ -152,8 +152,8 @@ FORMS: list[tuple[bytes, c.Command]] = [
     (b"inspect queue ping\r\n", c.InspectQueue(b"ping")),
     (b"inspect queues 2 10\r\n", c.InspectQueues(2, 10)),
     (b"inspect job %b\r\n" % ID, c.InspectJob(JOB_ID)),
-    (b"inspect jobs ping 2 10\r\n", c.InspectJobs(b"ping", 2, 10)),
-    (b"inspect  scheduled-jobs ping 2 10\r\n", c.InspectScheduledJobs(b"ping", 2, 10)),
+    (b"inspect jobs ping 2 10\r\n", c.InspectJobs(b"ping", "ready", 2, 10)),
+    (b"inspect  scheduled-jobs ping 2 10\r\n", c.InspectJobs(b"ping", "scheduled", 2, 10)),
 ]
 
 

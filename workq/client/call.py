@@ -40,9 +40,6 @@ _REPEATABLE: Final[dict[type[c.Command], tuple[r.Reply, ...]]] = {
     c.Ping: (),
     c.Retry: (r.NOT_FAILED,),
     c.Clear: (),
-    c.InspectLeasedJobs: (),
-    c.InspectFailedJobs: (),
-    c.InspectCompletedJobs: (),
     c.ConfigureQueue: (),
     c.PauseQueue: (),
     c.ResumeQueue: (),
@@ -55,7 +52,6 @@ _REPEATABLE: Final[dict[type[c.Command], tuple[r.Reply, ...]]] = {
     c.InspectQueues: (),
     c.InspectJob: (),
     c.InspectJobs: (),
-    c.InspectScheduledJobs: (),
     c.InspectRecurring: (),
 }
 # The same for those that name their attempt, which can do nothing to another one.
@@ -231,20 +227,12 @@ def _action(command: c.Command) -> str:
             return "inspect queues"
         case c.InspectJob():
             return "inspect"
-        case c.InspectJobs(name=name):
-            return f"inspect jobs of {name.decode()}"
-        case c.InspectScheduledJobs(name=name):
-            return f"inspect scheduled jobs of {name.decode()}"
+        case c.InspectJobs(name=name, state=state):
+            return f"inspect {state} jobs of {name.decode()}"
         case c.ConfigureQueue(name=name):
             return f"configure queue {name.decode()}"
         case c.Clear(name=name):
             return f"clear {name.decode()}"
-        case c.InspectLeasedJobs(name=name):
-            return f"inspect leased jobs of {name.decode()}"
-        case c.InspectFailedJobs(name=name):
-            return f"inspect failed jobs of {name.decode()}"
-        case c.InspectCompletedJobs(name=name):
-            return f"inspect completed jobs of {name.decode()}"
         case c.PauseQueue(name=name):
             return f"pause {name.decode()}"
         case c.ResumeQueue(name=name):

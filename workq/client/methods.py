@@ -645,8 +645,7 @@ def inspect_jobs(caller: Caller, name: str, *, cursor: int = 0, limit: int = LIM
 
         next_ten = client.inspect_jobs("resize", limit=10)
     """
-    command = c.InspectJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
-    return Call(caller, command, lambda reply: _job_infos(caller, reply))
+    return _listing(caller, "ready", name, cursor, limit)
 
 
 def inspect_scheduled_jobs(
@@ -658,8 +657,7 @@ def inspect_scheduled_jobs(
 
         waiting = client.inspect_scheduled_jobs("remind")
     """
-    command = c.InspectScheduledJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
-    return Call(caller, command, lambda reply: _job_infos(caller, reply))
+    return _listing(caller, "scheduled", name, cursor, limit)
 
 
 def inspect_leased_jobs(
@@ -671,8 +669,7 @@ def inspect_leased_jobs(
 
         found = client.inspect_leased_jobs("resize", limit=10)
     """
-    command = c.InspectLeasedJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
-    return Call(caller, command, lambda reply: _job_infos(caller, reply))
+    return _listing(caller, "leased", name, cursor, limit)
 
 
 def inspect_failed_jobs(
@@ -684,8 +681,7 @@ def inspect_failed_jobs(
 
         found = client.inspect_failed_jobs("resize", limit=10)
     """
-    command = c.InspectFailedJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
-    return Call(caller, command, lambda reply: _job_infos(caller, reply))
+    return _listing(caller, "failed", name, cursor, limit)
 
 
 def inspect_completed_jobs(
@@ -697,8 +693,7 @@ def inspect_completed_jobs(
 
         found = client.inspect_completed_jobs("resize", limit=10)
     """
-    command = c.InspectCompletedJobs(_name(name), _whole(CURSOR, cursor), _whole(LIMIT, limit))
-    return Call(caller, command, lambda reply: _job_infos(caller, reply))
+    return _listing(caller, "completed", name, cursor, limit)
 
 
 def inspect_recurring(caller: Caller, *, cursor: int = 0, limit: int = LIMIT.highest) -> Call[list[RecurringInfo]]:
@@ -717,6 +712,11 @@ def inspect_recurring(caller: Caller, *, cursor: int = 0, limit: int = LIMIT.hig
         return [RecurringInfo.of(info, caller._codec.decode(info.payload)) for info in reply.jobs]
 
     return Call(caller, command, read)
+
+
+def _listing(caller: Caller, state: str, name: str, cursor: int, limit: int) -> Call[list[JobInfo]]:
+    command = c.InspectJobs(_name(name), state, _whole(CURSOR, cursor), _whole(LIMIT, limit))
+    return Call(caller, command, lambda reply: _job_infos(caller, reply))
 
 
 def _job_infos(caller: Caller, reply: r.Jobs) -> list[JobInfo]:

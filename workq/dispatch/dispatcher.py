@@ -20,7 +20,7 @@ from workq.commands import (
     Command,
     Complete,
     Fail,
-    InspectLeasedJobs,
+    InspectJobs,
     Lease,
     ListDocuments,
     PutDocument,
@@ -306,7 +306,7 @@ class Dispatcher:
 
     async def _take_back(self, name: bytes) -> None:
         """Release the jobs of the queue `name` that were being sent when the server was killed."""
-        reply = self._gateway.post(InspectLeasedJobs(name, 0, MOST_SENDING))
+        reply = self._gateway.post(InspectJobs(name, "leased", 0, MOST_SENDING))
         if isinstance(reply, Jobs) and reply.jobs:
             log.info("jobs of %s that were being pushed when the server ended: %d", name.decode(), len(reply.jobs))
             await asyncio.gather(*[self._gateway.execute(Release(job.job_id)) for job in reply.jobs])

@@ -43,35 +43,24 @@ def answer(state: State, command: c.Command, now_ms: int) -> Reply:
         return LatestJobs(latest)
     if isinstance(command, c.InspectJobs):
         queue = state.queues.get(command.name)
-        if queue is None:
-            return NOT_FOUND
-        return Jobs([_job_info(job) for job in queue.ready_jobs(command.cursor, command.limit)])
-    if isinstance(command, c.InspectScheduledJobs):
-        queue = state.queues.get(command.name)
-        if queue is None:
-            return NOT_FOUND
-        return Jobs([_job_info(job) for job in queue.scheduled_jobs(command.cursor, command.limit)])
-    if isinstance(command, c.InspectLeasedJobs):
-        queue = state.queues.get(command.name)
-        if queue is None:
-            return NOT_FOUND
-        return Jobs([_job_info(job) for job in queue.lists[LEASED].page(command.cursor, command.limit)])
-    if isinstance(command, c.InspectFailedJobs):
-        queue = state.queues.get(command.name)
-        if queue is None:
-            return NOT_FOUND
-        return Jobs([_job_info(job) for job in queue.lists[FAILED].newest(command.cursor, command.limit)])
-    if isinstance(command, c.InspectCompletedJobs):
-        queue = state.queues.get(command.name)
-        if queue is None:
-            return NOT_FOUND
-        return Jobs([_job_info(job) for job in queue.lists[COMPLETED].newest(command.cursor, command.limit)])
+        return NOT_FOUND if queue is None else Jobs([_job_info(job) for job in _listed(queue, command)])
     if isinstance(command, c.InspectRecurring):
         page = state.recurring.values()[command.cursor : command.cursor + command.limit]
         return RecurringJobs([_recurring_info(recurring) for recurring in page])
     if isinstance(command, c.Ping | c.Quit):  # nothing to do for the engine
         return OK
     raise TypeError(f"the engine does not know {type(command).__name__}")
+
+
+def _listed(queue: Queue, command: c.InspectJobs) -> list[Job]:
+    cursor, limit = command.cursor, command.limit
+    if command.state == "ready":
+        return queue.ready_jobs(cursor, limit)
+    if command.state == "scheduled":
+        return queue.scheduled_jobs(cursor, limit)
+    if command.state == "leased":
+        return queue.lists[LEASED].page(cursor, limit)
+    return queue.lists[FAILED if command.state == "failed" else COMPLETED].newest(cursor, limit)
 
 
 def _queue_info(queue: Queue, now_ms: int) -> QueueInfo:

@@ -217,23 +217,8 @@ def _inspect_job(command: c.InspectJob) -> bytes:
 
 
 def _inspect_jobs(command: c.InspectJobs) -> bytes:
-    return b"inspect jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
-
-
-def _inspect_leased_jobs(command: c.InspectLeasedJobs) -> bytes:
-    return b"inspect leased-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
-
-
-def _inspect_failed_jobs(command: c.InspectFailedJobs) -> bytes:
-    return b"inspect failed-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
-
-
-def _inspect_completed_jobs(command: c.InspectCompletedJobs) -> bytes:
-    return b"inspect completed-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
-
-
-def _inspect_scheduled_jobs(command: c.InspectScheduledJobs) -> bytes:
-    return b"inspect scheduled-jobs %b %d %d\r\n" % (command.name, command.cursor, command.limit)
+    listing = "jobs" if command.state == "ready" else f"{command.state}-jobs"
+    return b"inspect %b %b %d %d\r\n" % (listing.encode(), command.name, command.cursor, command.limit)
 
 
 def _inspect_recurring(command: c.InspectRecurring) -> bytes:
@@ -266,10 +251,6 @@ _ENCODERS: Final[dict[type[c.Command], Callable[[Any], bytes]]] = {
     c.InspectQueues: _inspect_queues,
     c.InspectJob: _inspect_job,
     c.InspectJobs: _inspect_jobs,
-    c.InspectScheduledJobs: _inspect_scheduled_jobs,
-    c.InspectLeasedJobs: _inspect_leased_jobs,
-    c.InspectFailedJobs: _inspect_failed_jobs,
-    c.InspectCompletedJobs: _inspect_completed_jobs,
     c.InspectRecurring: _inspect_recurring,
 }
 
@@ -584,10 +565,6 @@ _READERS: Final[dict[type[c.Command], _Reader]] = {
     c.InspectQueues: Connection._queues,
     c.InspectJob: Connection._jobs,
     c.InspectJobs: Connection._jobs,
-    c.InspectScheduledJobs: Connection._jobs,
-    c.InspectLeasedJobs: Connection._jobs,
-    c.InspectFailedJobs: Connection._jobs,
-    c.InspectCompletedJobs: Connection._jobs,
     c.Clear: Connection._cleared,
     c.InspectRecurring: Connection._recurring,
 }

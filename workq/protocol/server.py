@@ -750,24 +750,11 @@ def _inspect_job(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
     return c.InspectJob(check_id(parse_id(args[0])))
 
 
-def _inspect_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    return c.InspectJobs(check_name(args[0]), *_page(args))
+def _inspect_jobs(state: str) -> Callable[[_Args, _Flags, bytes], _Found]:
+    def build(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
+        return c.InspectJobs(check_name(args[0]), state, *_page(args))
 
-
-def _inspect_leased_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    return c.InspectLeasedJobs(check_name(args[0]), *_page(args))
-
-
-def _inspect_failed_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    return c.InspectFailedJobs(check_name(args[0]), *_page(args))
-
-
-def _inspect_completed_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    return c.InspectCompletedJobs(check_name(args[0]), *_page(args))
-
-
-def _inspect_scheduled_jobs(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
-    return c.InspectScheduledJobs(check_name(args[0]), *_page(args))
+    return build
 
 
 def _inspect_recurring(args: _Args, flags: _Flags, payload: bytes) -> c.Command:
@@ -823,11 +810,11 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
         _Shape("inspect queue", "<name>", _inspect_queue),
         _Shape("inspect queues", "<cursor-offset> <limit>", _inspect_queues),
         _Shape("inspect job", "<id>", _inspect_job),
-        _Shape("inspect jobs", "<name> <cursor-offset> <limit>", _inspect_jobs),
-        _Shape("inspect scheduled-jobs", "<name> <cursor-offset> <limit>", _inspect_scheduled_jobs),
-        _Shape("inspect leased-jobs", "<name> <cursor-offset> <limit>", _inspect_leased_jobs),
-        _Shape("inspect failed-jobs", "<name> <cursor-offset> <limit>", _inspect_failed_jobs),
-        _Shape("inspect completed-jobs", "<name> <cursor-offset> <limit>", _inspect_completed_jobs),
+        _Shape("inspect jobs", "<name> <cursor-offset> <limit>", _inspect_jobs("ready")),
+        _Shape("inspect scheduled-jobs", "<name> <cursor-offset> <limit>", _inspect_jobs("scheduled")),
+        _Shape("inspect leased-jobs", "<name> <cursor-offset> <limit>", _inspect_jobs("leased")),
+        _Shape("inspect failed-jobs", "<name> <cursor-offset> <limit>", _inspect_jobs("failed")),
+        _Shape("inspect completed-jobs", "<name> <cursor-offset> <limit>", _inspect_jobs("completed")),
         _Shape("inspect recurring", "<cursor-offset> <limit>", _inspect_recurring),
         _Shape("ping", "no arguments", _ping),
         _Shape("quit", "no arguments", _quit),

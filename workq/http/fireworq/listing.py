@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from workq.archive import Archive, Query
-from workq.commands import InspectJob, InspectJobs, InspectScheduledJobs
+from workq.commands import InspectJob, InspectJobs
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
 from workq.http.fireworq.definitions import DOOR
@@ -29,7 +29,7 @@ _HIGHEST_LIMIT: Final = 10_000
 _SLICE: Final = 500
 
 State: TypeAlias = Literal["grabbed", "waiting", "deferred"]
-_COMMANDS: Final = {"waiting": InspectJobs, "deferred": InspectScheduledJobs}
+_STATES: Final = {"waiting": "ready", "deferred": "scheduled"}  # what our engine calls them
 
 
 @attrs.frozen
@@ -90,7 +90,7 @@ async def _slices(gateway: Gateway, dispatcher: Dispatcher, name: bytes, state: 
         return
     cursor = 0
     while True:
-        reply = await gateway.execute(_COMMANDS[state](name, cursor, _SLICE))
+        reply = await gateway.execute(InspectJobs(name, _STATES[state], cursor, _SLICE))
         found = reply.jobs if isinstance(reply, Jobs) else []
         yield found
         if len(found) < _SLICE:

@@ -1,7 +1,5 @@
 """Operations on queues."""
 
-from typing import Final, TypeAlias
-
 import msgspec
 from msgspec import UNSET
 
@@ -12,10 +10,6 @@ from workq.http import web
 from workq.http.native import answers
 from workq.http.native import structs as s
 from workq.http.native.operations import Operation, queue_name
-
-_Listing: TypeAlias = (
-    c.InspectJobs | c.InspectScheduledJobs | c.InspectLeasedJobs | c.InspectFailedJobs | c.InspectCompletedJobs
-)
 
 
 def operations(gateway: Gateway) -> list[Operation]:
@@ -33,7 +27,7 @@ def operations(gateway: Gateway) -> list[Operation]:
             "from the oldest lease on, finished ones from the newest on",
             s.JobsPage,
             {200: s.Jobs},
-            (c.InspectJobs, c.InspectScheduledJobs, c.InspectLeasedJobs, c.InspectFailedJobs, c.InspectCompletedJobs),
+            (c.InspectJobs,),
             queues.jobs,
         ),
         Operation(
@@ -75,15 +69,6 @@ def operations(gateway: Gateway) -> list[Operation]:
     ]
 
 
-_LISTINGS: Final[dict[str, type[_Listing]]] = {
-    "ready": c.InspectJobs,
-    "scheduled": c.InspectScheduledJobs,
-    "leased": c.InspectLeasedJobs,
-    "failed": c.InspectFailedJobs,
-    "completed": c.InspectCompletedJobs,
-}
-
-
 class _Queues:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -100,7 +85,7 @@ class _Queues:
 
     async def jobs(self, request: web.Request, given: s.JobsPage) -> web.Response:
         name = queue_name(request)
-        reply = await self._gateway.execute(_LISTINGS[given.state](name, given.cursor, given.limit))
+        reply = await self._gateway.execute(c.InspectJobs(name, given.state, given.cursor, given.limit))
         jobs = [answers.job(info) for info in answers.expect(r.Jobs, reply, f"queue {name.decode()}").jobs]
         return answers.json(s.Jobs(jobs, answers.next_cursor(given.cursor, given.limit, len(jobs))))
 
