@@ -13,7 +13,7 @@ import uvloop
 from workq.http import web
 from workq.http.application import Application, plain_error
 from workq.http.server import HttpServer
-from workq.run_queue import RunQueue
+from workq.run_queue import RunQueue, nobody_else
 from workq.settings import Address
 
 _ANSWER: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"status":"success"}'
@@ -58,7 +58,7 @@ async def _bare(request: web.Request) -> web.Response:
 async def _serve_bare(port: int) -> None:
     application = Application(plain_error)
     application.router.add_post("/job", _bare)
-    server = HttpServer(75.0, None, lambda request, status, seconds: None, RunQueue())
+    server = HttpServer(75.0, None, lambda request, status, seconds: None, RunQueue(nobody_else))
     await server.listen(application, Address("127.0.0.1", port), 0.0)
     await asyncio.Event().wait()
 

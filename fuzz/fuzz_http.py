@@ -13,7 +13,7 @@ from zlib import crc32
 from workq.http.application import Application, plain_error
 from workq.http.web import Connection, Limits, Request, Response
 from workq.http.web.connection import LARGEST_HEAD
-from workq.run_queue import RunQueue
+from workq.run_queue import RunQueue, nobody_else
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LARGEST_BODY: Final = 100
@@ -74,7 +74,7 @@ class Service:
         for method in ("GET", "POST"):
             self.application.router.add_route(method, "/{rest:.*}", self._echo)
         self.application.router.add_get("/wait", self._wait)
-        self.run_queue = RunQueue()
+        self.run_queue = RunQueue(nobody_else)
         self.begun = self.answered = 0
 
     def connect(self, connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,14 @@ from workq.gateway import job_spec
 from workq.http.application import Application, plain_error
 from workq.http.service import ApplicationService, RequestIds
 from workq.http.web import Connection, Limits, Request, Response
-from workq.run_queue import PORTION, RunQueue
+from workq.run_queue import LONE_PORTION, SHARED_PORTION, RunQueue, nobody_else
 
-MANY = 10 * PORTION
+MANY = 10 * SHARED_PORTION
 SPEC = job_spec(b"mail", 60_000, 600_000)
+
+
+def others() -> bool:
+    return True
 
 
 class Transport:
@@ -56,7 +61,7 @@ class Transport:
 
 class TestPortions:
     async def test_a_portion_is_done_in_each_turn(self) -> None:
-        queue, done = RunQueue(), list[int]()
+        queue, done = RunQueue(others), list[int]()
         for number in range(MANY):
             queue.add(lambda number=number: done.append(number))  # type: ignore[misc]
         seen = []
@@ -64,10 +69,17 @@ class TestPortions:
             await asyncio.sleep(0)
             seen.append(len(done))
         assert done == list(range(MANY))
-        assert seen == [*range(PORTION, MANY + 1, PORTION)]
+        assert seen == [*range(SHARED_PORTION, MANY + 1, SHARED_PORTION)]
+
+    async def test_a_turn_may_be_longer_where_nobody_else_waits(self) -> None:
+        queue, done = RunQueue(nobody_else), list[int]()
+        for number in range(2 * LONE_PORTION):
+            queue.add(lambda number=number: done.append(number))  # type: ignore[misc]
+        await asyncio.sleep(0)
+        assert len(done) == LONE_PORTION
 
     async def test_what_is_added_meanwhile_comes_behind(self) -> None:
-        queue, done = RunQueue(), list[str]()
+        queue, done = RunQueue(others), list[str]()
 
         def first() -> None:
             done.append("first")
@@ -82,7 +94,7 @@ class TestPortions:
     async def test_one_that_fails_holds_up_nobody(self) -> None:
         told = list[str]()
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
-        queue, done = RunQueue(), list[int]()
+        queue, done = RunQueue(others), list[int]()
 
         def fail() -> None:
             raise RuntimeError("it fails")
@@ -106,7 +118,7 @@ async def test_requests_that_come_together_are_begun_in_portions() -> None:
     application = Application(plain_error)
     application.router.add_get("/", handler)
     limits = Limits(60.0, 60.0, 1_000)
-    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, RunQueue())
+    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, RunQueue(others))
     transports = [Transport() for _ in range(MANY)]
     connections = [Connection(service, asyncio.get_running_loop()) for _ in transports]
     for connection, transport in zip(connections, transports, strict=True):
@@ -115,14 +127,39 @@ async def test_requests_that_come_together_are_begun_in_portions() -> None:
     turns = before = 0
     while begun < MANY:
         await asyncio.sleep(0)
-        assert begun - before <= PORTION
+        assert begun - before <= SHARED_PORTION
         before = begun
         turns += 1
-    assert turns >= MANY // PORTION
+    assert turns >= MANY // SHARED_PORTION
     await asyncio.sleep(0)
     assert all([transport.written.startswith(b"HTTP/1.1 200 OK\r\n") for transport in transports])
     for connection in connections:
         connection.connection_lost(None)
+
+
+class TcpClient:
+    """As a TCP connection is one: `on_answer` is called when it may be answered."""
+
+    def __init__(self, on_answer: Callable[[], None], *, on_disk: bool) -> None:
+        self._on_answer = on_answer
+        self._on_disk = on_disk
+
+    def end_turn(self) -> None:
+        if not self._on_disk:
+            self._on_answer()
+
+    def hold(self) -> None:
+        pass
+
+    def release(self, lost: object) -> None:
+        assert lost is None
+        self._on_answer()
+
+    def shut_down(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize("event", ["its time is over", "the server stops"])
@@ -133,7 +170,7 @@ async def test_a_request_counts_that_waits_for_its_turn(event: str) -> None:
     application = Application(plain_error)
     application.router.add_get("/", handler)
     limits = Limits(60.0, 60.0, 1_000)
-    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, RunQueue())
+    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, RunQueue(others))
     transport, connection = Transport(), Connection(service, asyncio.get_running_loop())
     connection.connection_made(transport)  # type: ignore[arg-type]
     connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -169,27 +206,8 @@ async def test_a_command_is_executed_between_requests_that_came_together(on_disk
         connection.connection_made(Transport())  # type: ignore[arg-type]
         connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 
-    class Client:
-        """As a TCP connection is one, whose command comes just behind the requests."""
-
-        def end_turn(self) -> None:
-            if not on_disk:
-                order.append("command")
-
-        def hold(self) -> None:
-            pass
-
-        def release(self, lost: object) -> None:
-            assert lost is None
-            order.append("command")
-
-        def shut_down(self) -> None:
-            pass
-
-        def abort(self) -> None:
-            pass
-
-    client = Client()
+    client = TcpClient(lambda: order.append("command"), on_disk=on_disk)
+    broker.connect(client)
 
     def on_bytes() -> None:
         assert broker.execute(c.Add(os.urandom(16), SPEC, b"x"), lambda _: None) == r.OK
@@ -201,7 +219,7 @@ async def test_a_command_is_executed_between_requests_that_came_together(on_disk
     while len(order) < MANY + 1:
         await asyncio.sleep(0)
     # In memory it is answered at the end of its turn; on disk there are the requests in whose batch it is.
-    assert order.index("command") <= 4 * PORTION
+    assert order.index("command") <= 4 * SHARED_PORTION
     for connection in connections:
         connection.connection_lost(None)
     await broker.close()
@@ -209,6 +227,7 @@ async def test_a_command_is_executed_between_requests_that_came_together(on_disk
 
 async def test_those_who_are_answered_by_a_batch_go_on_in_portions(tmp_path: Path) -> None:
     gateway, broker = make(tmp_path)
+    broker.connect(TcpClient(lambda: None, on_disk=True))
     answered = 0
 
     async def execute() -> None:
@@ -220,14 +239,14 @@ async def test_those_who_are_answered_by_a_batch_go_on_in_portions(tmp_path: Pat
     before = 0
     while answered < MANY:
         await asyncio.sleep(0)
-        assert answered - before <= PORTION
+        assert answered - before <= SHARED_PORTION
         before = answered
     await asyncio.gather(*tasks)
     await broker.close()
 
 
 async def test_answers_of_web_workers_that_come_together_are_read_in_portions() -> None:
-    queue, read = RunQueue(), list[int]()
+    queue, read = RunQueue(others), list[int]()
 
     class Client:
         def on_answer(self, answer: object) -> None:
@@ -249,14 +268,14 @@ async def test_answers_of_web_workers_that_come_together_are_read_in_portions() 
     before = 0
     while len(read) < MANY:
         await asyncio.sleep(0)
-        assert len(read) - before <= PORTION
+        assert len(read) - before <= SHARED_PORTION
         before = len(read)
     for connection in connections:
         connection.connection_lost(None)
 
 
 async def test_an_answer_counts_that_came_before_the_connection_broke() -> None:
-    queue, read = RunQueue(), list[bytes]()
+    queue, read = RunQueue(others), list[bytes]()
 
     class Client:
         def on_answer(self, answer: object) -> None:

@@ -100,6 +100,10 @@ class Broker:
         """The clients that are connected."""
         return list(self._clients)
 
+    def has_clients(self) -> bool:
+        """Whether any client is connected."""
+        return len(self._clients) > 0
+
     async def wait_for_no_clients(self) -> None:
         """Return when the last client is gone."""
         await self._no_clients.wait()

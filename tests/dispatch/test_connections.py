@@ -20,7 +20,7 @@ from workq.dispatch import PushTarget
 from workq.dispatch.addresses import AddressDenied, AddressRules, Rule
 from workq.dispatch.resolver import CheckedResolver
 from workq.dispatch.sender import Sender
-from workq.run_queue import RunQueue
+from workq.run_queue import RunQueue, nobody_else
 
 
 def target(port: int, path: str = "/", **options: Any) -> PushTarget:
@@ -73,7 +73,7 @@ class TestKeptConnections:
         assert worker.connections == 3
 
     async def test_closing_the_sender_closes_them(self, worker: WebWorker) -> None:
-        sender = Sender(AddressRules(), now_ms, RunQueue())
+        sender = Sender(AddressRules(), now_ms, RunQueue(nobody_else))
         await push(sender, worker)
         sender.close()
         await asyncio.to_thread(worker.wait_for, lambda: worker.closed == 1)
@@ -431,7 +431,7 @@ class TestTls:
             return context
 
         self.made = 0
-        sender = Sender(AddressRules(), now_ms, RunQueue(), make_tls)
+        sender = Sender(AddressRules(), now_ms, RunQueue(nobody_else), make_tls)
         yield sender
         sender.close()
 
@@ -462,7 +462,7 @@ class TestTls:
         def make_tls() -> ssl.SSLContext:
             return ssl.create_default_context(cafile="/nowhere")
 
-        sender = Sender(AddressRules(), now_ms, RunQueue(), make_tls)
+        sender = Sender(AddressRules(), now_ms, RunQueue(nobody_else), make_tls)
         result = await send(sender, PushTarget(f"https://localhost:{worker.port}/"), b"")
         assert result.error == f"cannot connect to localhost:{worker.port}: No such file or directory"
 
@@ -477,7 +477,7 @@ class TestTls:
             return context
 
         async def left() -> int:
-            sender = Sender(AddressRules(), now_ms, RunQueue(), make_tls)
+            sender = Sender(AddressRules(), now_ms, RunQueue(nobody_else), make_tls)
             where = PushTarget(f"https://localhost:{serve('localhost')}/", keep_alive=keep_alive)
             for _ in range(3):
                 await send(sender, where, b"")

@@ -36,12 +36,12 @@ from workq.gateway import Gateway
 from workq.log import open_log
 from workq.log.files import Files
 from workq.replies import Documents, JobInfo, JobResult, Jobs, Unavailable
-from workq.run_queue import PORTION
+from workq.run_queue import SHARED_PORTION
 from workq.values import JobSpec, RetryPolicy
 
 DAY_MS = 86_400_000
 # More jobs than are sent in a turn.
-MANY = 10 * PORTION
+MANY = 10 * SHARED_PORTION
 
 
 class House:
@@ -51,11 +51,11 @@ class House:
         self.worker = worker
         self.engine = Engine(Clock().now_ms())
         loop = asyncio.get_running_loop()
-        commit = None
+        self.commit: GroupCommit | None = None
         if data_dir is not None:
             log = open_log(data_dir, 1_048_576, self.engine.state, lambda *_: None)
-            commit = GroupCommit(self.engine, log, "always", 1.0, loop)
-        self.broker = Broker(self.engine, Clock(), loop, commit)
+            self.commit = GroupCommit(self.engine, log, "always", 1.0, loop)
+        self.broker = Broker(self.engine, Clock(), loop, self.commit)
         self.gateway = Gateway(self.broker)
         self.new_dispatcher()
 
@@ -269,25 +269,6 @@ class TestLeases:
         await house.gateway.execute(Delete(job_id))
         await house.until(lambda: "came too late" in caplog.text)
 
-    async def test_while_the_server_cannot_write_the_outcome_waits(
-        self, house: House, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("workq.dispatch.dispatcher._RETRY_S", 0.001)
-        refused = 0
-        execute = house.dispatcher._outbox.execute
-
-        def refuse_some(command: Any, who: Any) -> Any:
-            nonlocal refused
-            if isinstance(command, Complete) and refused < 5:
-                refused += 1
-                return Unavailable("the disk is full")
-            return execute(command, who)
-
-        monkeypatch.setattr(house.dispatcher._outbox, "execute", refuse_some)
-        assert (await house.result(await house.add())).outcome == "success"
-        assert refused == 5
-        assert len(house.worker.requests) == 1
-
 
 class TestWithALog:
     @pytest.fixture
@@ -305,6 +286,25 @@ class TestWithALog:
             assert (await house.result(job_id)).outcome == "success"
         assert len(house.worker.requests) == 20
         await house.until(lambda: house.dispatcher.figures(b"q").sending == 0)
+
+    async def test_while_the_server_cannot_write_the_outcome_waits(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("workq.dispatch.dispatcher._RETRY_S", 0.001)
+        commit = house.commit
+        assert commit is not None
+
+        def fill_the_disk(_request: Request, _: Any) -> bytes:
+            commit._refusal = Unavailable("the disk is full")
+            return answer()
+
+        house.worker.behaviours["/"] = fill_the_disk
+        job_id = await house.add()
+        await house.until(lambda: any([push.retry is not None for push in house.dispatcher._pushes.values()]))
+        assert house.dispatcher.figures(b"q").sending == 1
+        commit._refusal = None
+        assert (await house.result(job_id)).outcome == "success"
+        assert len(house.worker.requests) == 1
 
     async def test_an_outcome_that_the_log_has_lost_is_told_again(
         self, house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -491,6 +491,7 @@ class TestTurns:
 
     async def test_each_turn_sends_a_portion(self, worker: WebWorker) -> None:
         house = House(worker)
+        house.gateway.run_queue._is_shared = lambda: True
         await house.dispatcher.start()
         for _ in range(MANY):
             await house.add()
@@ -502,10 +503,10 @@ class TestTurns:
             return sum([push.waits for push in house.dispatcher._pushes.values()])
 
         before = waiting()
-        assert before >= MANY - PORTION
+        assert before >= MANY - SHARED_PORTION
         while before:
             await asyncio.sleep(0)
-            assert before - waiting() <= PORTION
+            assert before - waiting() <= SHARED_PORTION
             before = waiting()
         assert len(await house.requests(MANY)) == MANY
         await house.dispatcher.stop(10)

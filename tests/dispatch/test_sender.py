@@ -18,7 +18,7 @@ from workq.dispatch.addresses import AddressRules, Rule
 from workq.dispatch.answer import OUTPUT_LIMIT, READ_LIMIT
 from workq.dispatch.request import first_request
 from workq.dispatch.sender import MAX_REDIRECTS, Sender
-from workq.run_queue import RunQueue
+from workq.run_queue import RunQueue, nobody_else
 
 
 class TestRequest:
@@ -283,7 +283,7 @@ class TestAddresses:
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
             return [(*kind, ("169.254.169.254", 80)), (*kind, ("127.0.0.1", 80))]
 
-        sender = Sender(AddressRules(), now_ms, RunQueue())
+        sender = Sender(AddressRules(), now_ms, RunQueue(nobody_else))
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         result = await send(sender, PushTarget(f"http://both.example:{worker.port}/"), b"")
         assert result.outcome == "success"
@@ -332,7 +332,7 @@ class TestAddresses:
     )
     async def test_rules(self, worker: WebWorker, allow: list[str], deny: list[str], host: str, reason: str) -> None:
         rules = AddressRules([Rule.parse(text) for text in allow], [Rule.parse(text) for text in deny])
-        sender = Sender(rules, now_ms, RunQueue())
+        sender = Sender(rules, now_ms, RunQueue(nobody_else))
         result = await send(sender, PushTarget(f"http://{host}:{worker.port}/"), b"")
         assert reason in result.error
         assert (result.outcome == "success") == (reason == "")
@@ -531,7 +531,7 @@ class TestMemory:
         )
 
         async def left() -> int:
-            sender = Sender(AddressRules(), now_ms, RunQueue())
+            sender = Sender(AddressRules(), now_ms, RunQueue(nobody_else))
             for _ in range(3):
                 await send(sender, target, b"")
             gc.collect()

@@ -11,7 +11,7 @@ from workq.http import server as server_module
 from workq.http import web
 from workq.http.application import Application, plain_error
 from workq.http.server import HttpServer
-from workq.run_queue import RunQueue
+from workq.run_queue import RunQueue, nobody_else
 from workq.settings import Address
 
 LARGEST_BODY: Final = 10_000
@@ -193,7 +193,7 @@ async def serving(
     site = Site()
     before = server_module.BODY_SECONDS, server_module.LARGEST_BODY
     server_module.BODY_SECONDS, server_module.LARGEST_BODY = body_s, largest_body  # type: ignore[misc]
-    server = HttpServer(idle_s, None, site.on_answered, RunQueue())
+    server = HttpServer(idle_s, None, site.on_answered, RunQueue(nobody_else))
     try:
         (address,) = await server.listen(site.application, Address("127.0.0.1", 0), drain_s)
     finally:

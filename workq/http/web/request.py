@@ -68,7 +68,7 @@ class Request:
     keep_alive    whether the client goes on with this connection
     refused       a status and a text: what is wrong with the body, which is left out then; None if nothing is
     id            the name of the request in logs
-    began_s       when its last byte came, by `time.perf_counter`
+    began_s       when its turn came, by `time.perf_counter`
     route         the path of the route that serves it; None if there is none
     match_info    what that path has in braces, with %XX decoded
     waits         set at its beginning by a handler that waits for what may never come: then a client that sends no more
