@@ -65,7 +65,7 @@ compile() {
     python=$venv/bin/python
     lock
     if [ "$(cat "$venv/.compiled" 2>/dev/null)" != "$(sources)" ]; then
-        say "the sources have changed: compiling them, takes half a minute (WORKQ_PURE=1 does without)"
+        say "compiling the sources, takes a few minutes (WORKQ_PURE=1 does without)"
         remove_compiled
         install . || :
         note_compiled

@@ -25,8 +25,10 @@ venv)
 pip)
     echo "pip $last" >>{here}/calls
     if [ -e {here}/pip-fails ]; then cat {here}/pip-fails && exit 1; fi
-    if [ ! -e {here}/cc-fails ]; then touch workq/engine/engine.so; fi
-    for name in workq workq-server workq-log ruff mypy pytest; do cp {here}/program "$(dirname "$0")/$name"; done ;;
+    if [ "${{WORKQ_PURE:-}}" != 1 ] && [ ! -e {here}/cc-fails ]; then touch workq/engine/engine.so; fi
+    for name in workq workq-server workq-log ruff mypy pytest; do
+        [ -e "$(dirname "$0")/$name" ] || cp {here}/program "$(dirname "$0")/$name"
+    done ;;
 pytest)
     shift 2
     exec pytest "$@" ;;
@@ -203,7 +205,7 @@ class TestCompiling:
         checkout.source.write_text("changed")
         status, _, err = checkout.run("workq")
         assert status == 0
-        assert err.startswith("workq: the sources have changed: compiling them")
+        assert err.startswith("workq: compiling the sources")
         assert checkout.calls() == ["pip .", "workq"]
         assert checkout.run("workq") == (0, "this is workq\n", "")
 
@@ -305,9 +307,29 @@ class TestTest:
     PARALLEL = f"-n {os.sysconf('SC_NPROCESSORS_ONLN') + 1} --dist worksteal"
     ALL = ("ruff check", "ruff format --check", "mypy", *[f"pytest {PARALLEL}"] * 2)  # pure and compiled
 
+    def checks(self, checkout: Checkout) -> list[str]:
+        """What was called to check a new checkout. The modules are compiled beside the first checks."""
+        calls = checkout.calls()
+        calls.remove("pip .")
+        assert calls[:2] == ["venv", "pip .[dev]"]
+        return calls[2:]
+
     def test_runs_every_check(self, checkout: Checkout):
         assert checkout.run("test")[0] == 0
-        assert checkout.calls()[2:] == list(self.ALL)
+        assert self.checks(checkout) == list(self.ALL)
+
+    def test_compiles_nothing_that_is_compiled(self, checkout: Checkout):
+        checkout.run("test")
+        checkout.calls()
+        assert checkout.run("test")[0] == 0
+        assert checkout.calls() == list(self.ALL)
+
+    def test_tells_when_there_is_no_compiled_build_to_test(self, checkout: Checkout):
+        checkout.break_program("cc")
+        status, _, err = checkout.run("test")
+        assert status == 0
+        assert err.splitlines()[-1] == "workq: not compiled: the tests ran on the pure build only"
+        assert self.checks(checkout) == list(self.ALL[:-1])
 
     def test_runs_only_pytest_when_given_arguments(self, checkout: Checkout):
         assert checkout.run("test", "tests/test_config.py", "-k", "a or b")[0] == 0
@@ -325,7 +347,7 @@ class TestTest:
             f"python -m pytest {self.PARALLEL}",
         ]
         assert err.splitlines()[-1] == f"failed: {'; '.join(failed)}"
-        assert checkout.calls()[2:] == list(self.ALL)
+        assert self.checks(checkout) == list(self.ALL)
 
     def test_fails_when_pytest_with_arguments_fails(self, checkout: Checkout):
         checkout.break_program("pytest")
