@@ -13,8 +13,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from workq.cli.output import console
 from workq.cli.session import ERROR, F
+from workq.cli.tables import console
 from workq.version import VERSION
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:19900"

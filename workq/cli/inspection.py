@@ -4,8 +4,9 @@ import time
 
 import click
 
-from workq.cli.output import print_facts, print_json, print_table
+from workq.cli.output import print_json
 from workq.cli.session import Session, shared_options
+from workq.cli.tables import print_facts, print_table
 from workq.client.jobs import JobInfo
 
 _cursor = click.option("--cursor", type=int, default=0, metavar="N", help="Pass over the first N.  [default: 0]")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 import workq
-from workq.cli.output import print_bytes, print_facts, print_json, print_table
+from workq.cli.output import print_bytes, print_json
 from workq.cli.session import JOB_FAILED, F, Session, duration, payload, shared_options, time
 
 
@@ -177,16 +177,21 @@ def lease(session: Session, names: tuple[str, ...], timeout: timedelta, count: i
     Example:
       workq lease resize crop --timeout 5s --json
     """
+    leased: workq.Job | list[workq.Job]
     with session.client() as client:
         if count is None:
-            job = client.lease(*names, timeout=timeout, fenced=fenced)
-            (print_json if session.json else print_facts)(job)
-            return
-        jobs = client.lease_many(*names, count=count, timeout=timeout, fenced=fenced)
+            leased = client.lease(*names, timeout=timeout, fenced=fenced)
+        else:
+            leased = client.lease_many(*names, count=count, timeout=timeout, fenced=fenced)
     if session.json:
-        print_json(jobs)
+        print_json(leased)
+        return
+    from workq.cli.tables import print_facts, print_table  # not at the start: `workq add` needs none
+
+    if isinstance(leased, list):
+        print_table(leased, ("id", "name", "attempt", "deadline", "payload"))
     else:
-        print_table(jobs, ("id", "name", "attempt", "deadline", "payload"))
+        print_facts(leased)
 
 
 @click.command()

@@ -1,28 +1,14 @@
-"""How results look: JSON for scripts, tables for people."""
+"""How results look to scripts: JSON, and bytes as they are. Tables for people are in `tables.py`."""
 
 import base64
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-# A payload in a table is there to be recognised, not read.
-_PREVIEW: Final = 48
-# Piped tables are for grep: nothing is folded to the width of a terminal that is not there.
-_PIPED_WIDTH: Final = 10_000
-
-
-def console() -> Console:
-    """The console for standard output."""
-    return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 
 
 def as_json(value: Any) -> Any:
@@ -55,53 +41,6 @@ def json_entry(key: str, value: Any) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """One line of JSON."""
     click.echo(json.dumps(as_json(value), ensure_ascii=False))
-
-
-def print_facts(value: Any) -> None:
-    """A public value as a column of names and a column of values."""
-    grid = Table.grid(padding=(0, 2))
-    for field in dataclasses.fields(value):
-        grid.add_row(Text(field.name.replace("_", " "), style="bold"), cell(getattr(value, field.name)))
-    console().print(grid)
-
-
-def print_table(values: Sequence[Any], columns: Iterable[str]) -> None:
-    """Public values as rows of a table."""
-    console().print(table(values, columns))
-
-
-def table(values: Sequence[Any], columns: Iterable[str]) -> Table:
-    """A table with a row for each of `values` and a column for each of their attributes named."""
-    names = list(columns)
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        numbers = values and all([isinstance(getattr(value, name), int | float) for value in values])
-        found.add_column(name.replace("_", " "), justify="right" if numbers else "left", no_wrap=name != "payload")
-    for value in values:
-        found.add_row(*[cell(getattr(value, name), brief=True) for name in names])
-    return found
-
-
-def cell(value: Any, *, brief: bool = False) -> Text:
-    """One value in a table: on one line, short, with nothing in it that could move a terminal's cursor.
-
-    A `brief` time is without its date, if that is today, or without its seconds.
-    """
-    if value is None:
-        return Text("-")
-    if isinstance(value, bool):
-        return Text("yes" if value else "no")
-    if isinstance(value, bytes):
-        shown = "".join([c if c.isprintable() else "\N{MIDDLE DOT}" for c in value[:200].decode("utf-8", "replace")])
-        preview = shown if len(shown) <= _PREVIEW else f"{shown[:_PREVIEW]}... ({len(value)} bytes)"
-        return Text(preview, no_wrap=True, overflow="ellipsis")
-    if isinstance(value, datetime):
-        local = value.astimezone()
-        today = local.date() == datetime.now().date()
-        return Text(local.strftime(("%H:%M:%S" if today else "%Y-%m-%d %H:%M") if brief else "%Y-%m-%d %H:%M:%S"))
-    if isinstance(value, float):
-        return Text(f"{value:g}")
-    return Text(str(as_json(value)))
 
 
 def print_bytes(data: bytes) -> None:

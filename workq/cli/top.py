@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 import workq
-from workq.cli.output import console, print_json, table
+from workq.cli.output import print_json
 from workq.cli.session import Session, duration, shared_options
+from workq.cli.tables import console, table
 
 _PAGE = 100
 COLUMNS = (
