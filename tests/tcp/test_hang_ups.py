@@ -110,6 +110,7 @@ def test_of_many_waiting_clients_those_that_stay_get_the_jobs(server: ServerProc
         assert client.ask(b"add %b mail 5000 60000 1\r\nx\r\n" % job_id) == b"+OK"
         staying.expect(b"+OK 1", b"%b mail 5000 1" % job_id, b"x")
         staying.close()
+        assert client.ask(b"delete %b\r\n" % job_id) == b"+OK"
 
 
 def test_who_stops_sending_gets_all_replies(server: ServerProcess, client: Dialogue) -> None:
