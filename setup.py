@@ -30,6 +30,26 @@ HOT = [
     "workq/commit.py",
     "workq/broker.py",
     "workq/tcp.py",
+    "workq/run_queue.py",
+    "workq/gateway.py",
+    "workq/http/application.py",
+    "workq/http/service.py",
+    "workq/http/web/connection.py",
+    "workq/http/web/request.py",
+    "workq/http/web/response.py",
+    "workq/http/web/router.py",
+    "workq/http/names.py",
+    "workq/http/nesting.py",
+    "workq/http/fireworq/jobs.py",
+    "workq/http/fireworq/numbers.py",
+    "workq/http/fireworq/pushes.py",
+    # Beside these, in modules of their own, are msgspec's structs: compiled they would not know the types of fields.
+    "workq/dispatch/answer.py",
+    "workq/dispatch/dispatcher.py",
+    "workq/dispatch/figures.py",
+    "workq/dispatch/http_client.py",
+    "workq/dispatch/request.py",
+    "workq/dispatch/sender.py",
 ]
 
 
@@ -44,7 +64,10 @@ def extensions() -> list[Extension]:
     from mypyc.build import mypycify
 
     compiled: list[Extension] = mypycify(
-        ["--ignore-missing-imports", *HOT], opt_level="3", debug_level="0", group_name="workq"
+        ["--ignore-missing-imports", "--no-warn-unused-ignores", *HOT],
+        opt_level="3",
+        debug_level="0",
+        group_name="workq",
     )
     for extension in compiled:
         extension.optional = True  # a compiler that fails is like none

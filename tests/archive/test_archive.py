@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,7 +178,7 @@ class TestMoving:
 
         house.archive.register("shop", lambda _: Fate.FORGET, forgets_successes=True)
         with monkeypatch.context() as refusing:
-            refusing.setattr(house.gateway, "post", refuse)
+            refusing.setattr(house.archive, "_gateway", SimpleNamespace(post=refuse))
             job_id = await house.finish(1)
             await asyncio.sleep(0)
         assert await house.is_in_engine(job_id)

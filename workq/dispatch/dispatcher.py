@@ -41,7 +41,7 @@ DOCUMENT_PREFIX: Final = b"push/"
 # How many jobs are leased with one command; so many requests begin in one turn of the loop.
 _LEASED_AT_ONCE: Final = 100
 # How long to wait before asking again for what the server could not do.
-_RETRY_S: Final = 1.0
+_RETRY_S = 1.0
 # Leases are not touched more often than this.
 _SHORTEST_TOUCH_MS: Final = 50
 # Of a queue whose pushes fail, this often one is told in the log, with how many more there were.

@@ -20,11 +20,11 @@ from workq.run_queue import RunQueue
 from workq.values import shown
 
 # Longer than any network needs; jobs without a timeout would wait for minutes at an address where nobody answers.
-CONNECT_S: Final = 30.0
+CONNECT_S = 30.0
 # How long to wait for an address before the next one is tried beside.
 _NEXT_ADDRESS_S: Final = 0.25
 # How long an idle connection is kept. Web workers close theirs after 2 s or more, and what was sent just then is lost.
-_IDLE_S: Final = 1.5
+_IDLE_S = 1.5
 # Shorter bodies are sent in one piece with the head: to copy them costs less than another buffer.
 _JOINED_SIZE: Final = 16_384
 

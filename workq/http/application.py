@@ -84,7 +84,6 @@ class Application:
         return self._answer(request, self.router.find(request, prefix), prefix)
 
     async def _answer(self, request: web.Request, handler: Handler | None, prefix: str) -> web.Response:
-        headers: Mapping[str, str] = {}
         try:
             _refuse_foreign_pages(request)
             if handler is None:
@@ -97,17 +96,23 @@ class Application:
                 response = await _in_time(handler(request), self.time_limit_s)
             response.keep_alive = response.keep_alive and self._keep_alive
             return response
-        except HttpError as error:
+        except Exception as error:
+            return self._failed(request, error)
+
+    def _failed(self, request: web.Request, error: Exception) -> web.Response:
+        """What is to be said of an error."""
+        headers: Mapping[str, str] = {}
+        if isinstance(error, HttpError):
             status, text, headers = error.status, error.text, error.headers
-        except InvalidValue as error:
+        elif isinstance(error, InvalidValue):
             status, text = 400, str(error)
-        except ServerUnavailable as error:
+        elif isinstance(error, ServerUnavailable):
             status, text, headers = 503, str(error), _RETRY_AFTER
-        except ArchiveError as error:
+        elif isinstance(error, ArchiveError):
             logger.error("request %s (%s %s): %s", request.id, request.method, request.path, error)
             status, text = 500, str(error)
-        except Exception:
-            logger.exception("request %s (%s %s) failed", request.id, request.method, request.path)
+        else:
+            logger.error("request %s (%s %s) failed", request.id, request.method, request.path, exc_info=error)
             status, text = 500, f"The server failed; its log says more at request {request.id}"
         response = self._format_error(request, status, text)
         response.headers.update(headers)

@@ -11,28 +11,24 @@ from typing import Final, TypeVar
 import msgspec
 
 from workq.archive import Archive, ArchivedJob, Fate
-from workq.commands import Delete, InspectJob, Schedule
+from workq.commands import Delete, InspectJob
 from workq.dispatch.dispatcher import Dispatcher
 from workq.engine.job import Job
 from workq.gateway import Gateway
 from workq.http.application import Application, HttpError
+from workq.http.fireworq.bodies import json_answer, read_json
 from workq.http.fireworq.definitions import DOOR, Definitions
 from workq.http.fireworq.jobs import (
     archived,
-    body_of,
     failure,
-    pushed,
     shown_job,
-    spec_of,
-    target_of,
 )
 from workq.http.fireworq.listing import State, list_failures, list_jobs, read_page
-from workq.http.fireworq.numbers import Numbers
+from workq.http.fireworq.pushes import Pushes
 from workq.http.fireworq.queue_log import QueueLog
 from workq.http.fireworq.structs import (
     Node,
     ProcessStats,
-    PushRequest,
     Queue,
     QueueRequest,
     RoutingRequest,
@@ -44,15 +40,13 @@ from workq.http.pages import Page
 from workq.http.settings import FireworqSettings
 from workq.http.web import Handler, Request, Response
 from workq.replies import Jobs
-from workq.values import DELAY, shown
+from workq.values import shown
 from workq.version import VERSION
 
 T = TypeVar("T")
 
 log = logging.getLogger("workq.http.fireworq")
 
-_encode: Final = msgspec.json.Encoder().encode
-_decode_push: Final = msgspec.json.Decoder(PushRequest | None)
 _decode_queue: Final = msgspec.json.Decoder(QueueRequest | None)
 
 
@@ -69,14 +63,14 @@ class FireworqDoor:
         self._dispatcher = dispatcher
         self._settings = settings
         self._definitions = Definitions(gateway, dispatcher, settings)
-        self._numbers = Numbers(gateway)
         self._console = Page("fireworq", "Fireworq")
         self._user_agent = settings.dispatch_user_agent or f"Fireworq/{VERSION}"
         archive.register(DOOR, self._archived, forgets_successes=True)
-        self._queue_log: QueueLog | None = None
+        queue_log: QueueLog | None = None
         if settings.queue_log:
-            self._queue_log = QueueLog(gateway, settings)
-            dispatcher.watch(self._queue_log)
+            queue_log = QueueLog(gateway, settings)
+            dispatcher.watch(queue_log)
+        self._pushes = Pushes(gateway, dispatcher, self._definitions, settings, self._user_agent, queue_log)
         for key in settings.without_effect:
             log.warning("[fireworq]: %s has no effect: it is said for the whole server, see workq-server --help", key)
 
@@ -105,7 +99,7 @@ class FireworqDoor:
         router.add_route("*", "/routings", self._routings)
         routing = _by_method(self._routing, self._put_routing, self._delete_routing)
         router.add_route("*", "/routing/{category:.+}", routing)
-        router.add_post("/job/{category:.+}", self._push)
+        router.add_post("/job/{category:.+}", self._pushes.handle)
         router.add_route("*", "/job/{category:.+}", _only_post)
         router.add_get("/console", self._console.handle)
         router.add_get("/console/{rest:.*}", self._console.handle)
@@ -117,37 +111,37 @@ class FireworqDoor:
         return Response(text=f"Fireworq {VERSION}\n")
 
     async def _show_settings(self, request: Request) -> Response:
-        return _json(self._settings.shown(self._user_agent))
+        return json_answer(self._settings.shown(self._user_agent))
 
     async def _process_stats(self, request: Request) -> Response:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return _json(ProcessStats(time.time_ns(), os.cpu_count() or 1, memory))
+        return json_answer(ProcessStats(time.time_ns(), os.cpu_count() or 1, memory))
 
     # -- queues --------------------------------------------------------------------------------------------------
 
     async def _queues(self, request: Request) -> Response:
-        return _json(self._definitions.queues())
+        return json_answer(self._definitions.queues())
 
     async def _queue(self, request: Request) -> Response:
-        return _json(self._defined(request))
+        return json_answer(self._defined(request))
 
     async def _put_queue(self, request: Request) -> Response:
-        asked = _read(request, _decode_queue)
-        return _json(await self._definitions.put_queue(request.match_info["queue"], asked or QueueRequest()))
+        asked = read_json(request, _decode_queue)
+        return json_answer(await self._definitions.put_queue(request.match_info["queue"], asked or QueueRequest()))
 
     async def _delete_queue(self, request: Request) -> Response:
         name = request.match_info["queue"]
-        return _json(_found(await self._definitions.delete_queue(name), f"No such queue: {name}"))
+        return json_answer(_found(await self._definitions.delete_queue(name), f"No such queue: {name}"))
 
     async def _node(self, request: Request) -> Response:
         self._defined(request)
-        return _json(Node(str(os.getpid()), socket.gethostname()))
+        return json_answer(Node(str(os.getpid()), socket.gethostname()))
 
     async def _stats(self, request: Request) -> Response:
-        return _json(self._figures(self._defined(request)))
+        return json_answer(self._figures(self._defined(request)))
 
     async def _all_stats(self, request: Request) -> Response:
-        return _json({queue.name: self._figures(queue) for queue in self._definitions.queues()})
+        return json_answer({queue.name: self._figures(queue) for queue in self._definitions.queues()})
 
     def _figures(self, queue: Queue) -> Stats:
         figures = self._dispatcher.figures(queue_name(DOOR, queue.name))
@@ -174,59 +168,38 @@ class FireworqDoor:
     # -- routings ------------------------------------------------------------------------------------------------
 
     async def _routings(self, request: Request) -> Response:
-        return _json(self._definitions.routings())
+        return json_answer(self._definitions.routings())
 
     async def _routing(self, request: Request) -> Response:
         category = request.match_info["category"]
-        return _json(_found(self._definitions.routing(category), f"No such routing: {category}"))
+        return json_answer(_found(self._definitions.routing(category), f"No such routing: {category}"))
 
     async def _put_routing(self, request: Request) -> Response:
-        asked = _read(request, _decode_routing) or RoutingRequest()
+        asked = read_json(request, _decode_routing) or RoutingRequest()
         if not asked.queue_name:
             raise HttpError(400, "Missing field: queue_name")
-        return _json(await self._definitions.put_routing(request.match_info["category"], asked.queue_name))
+        return json_answer(await self._definitions.put_routing(request.match_info["category"], asked.queue_name))
 
     async def _delete_routing(self, request: Request) -> Response:
         category = request.match_info["category"]
-        return _json(_found(await self._definitions.delete_routing(category), f"No such routing: {category}"))
+        return json_answer(_found(await self._definitions.delete_routing(category), f"No such routing: {category}"))
 
     # -- jobs ----------------------------------------------------------------------------------------------------
-
-    async def _push(self, request: Request) -> Response:
-        category = request.match_info["category"]
-        asked = _read(request, _decode_push) or PushRequest()
-        if not asked.url:
-            raise HttpError(400, "Missing field: url")
-        try:
-            body = body_of(asked.payload)
-        except (msgspec.DecodeError, UnicodeError) as error:
-            raise HttpError(400, f"Invalid payload: {error}") from None
-        queue = (await self._definitions.queue_of(category)).name
-        number = await self._numbers.take(queue)
-        alive = self._settings.dispatch_keeps_alive
-        target = target_of(asked, queue, number, category, self._user_agent, alive)
-        job_id = numbered_jobs(DOOR, queue).job_id(number)
-        # All jobs have a time, so that they stand in the order of their next try.
-        now_ms = self._gateway.now_ms()
-        run_at_ms = min(now_ms + (asked.run_after or 0) * 1_000, now_ms + DELAY.highest)
-        await self._gateway.execute(Schedule(job_id, spec_of(asked, queue), run_at_ms, body, target.to_meta()))
-        self._dispatcher.count_push(queue_name(DOOR, queue))
-        if self._queue_log is not None:
-            self._queue_log.on_push(target.to_meta(), body, run_at_ms, asked.max_retries or 0)
-        return _json(pushed(asked, target, number, queue, category))
 
     async def _list(self, request: Request) -> Response:
         queue = self._defined(request)
         state: State = request.match_info["state"]  # type: ignore[assignment]
-        return _json(await list_jobs(self._gateway, self._dispatcher, queue.name, state, read_page(request.query)))
+        return json_answer(
+            await list_jobs(self._gateway, self._dispatcher, queue.name, state, read_page(request.query))
+        )
 
     async def _job(self, request: Request) -> Response:
-        return _json((await self._inspected(request))[1])
+        return json_answer((await self._inspected(request))[1])
 
     async def _delete_job(self, request: Request) -> Response:
         job_id, job = await self._inspected(request)
         await self._gateway.execute(Delete(job_id))
-        return _json(job)
+        return json_answer(job)
 
     async def _inspected(self, request: Request) -> tuple[bytes, ShownJob]:
         """The id and the form of the job that a path names. Raises `HttpError`."""
@@ -242,17 +215,17 @@ class FireworqDoor:
 
     async def _failures(self, request: Request) -> Response:
         queue = self._defined(request)
-        return _json(await list_failures(self._archive, queue.name, read_page(request.query)))
+        return json_answer(await list_failures(self._archive, queue.name, read_page(request.query)))
 
     async def _failure(self, request: Request) -> Response:
         queue, number = self._defined(request), _number(request)
         entry = await self._archive.get(DOOR, queue.name, number)
-        return _json(failure(_found(entry, f"No such failure: {number}")))
+        return json_answer(failure(_found(entry, f"No such failure: {number}")))
 
     async def _delete_failure(self, request: Request) -> Response:
         queue, number = self._defined(request), _number(request)
         entry = await self._archive.delete(DOOR, queue.name, number)
-        return _json(failure(_found(entry, f"No such failure: {number}")))
+        return json_answer(failure(_found(entry, f"No such failure: {number}")))
 
     def _archived(self, job: Job) -> ArchivedJob | Fate:
         return archived(job, self._gateway.now_ms())
@@ -275,14 +248,6 @@ async def _only_post(request: Request) -> Response:
     raise HttpError(405, f"{request.method} is not allowed at {request.path}, POST is", {"Allow": "POST"})
 
 
-def _read(request: Request, decoder: msgspec.json.Decoder[T | None]) -> T | None:
-    """The JSON of the body, whatever its Content-Type says. Raises `HttpError`."""
-    try:
-        return decoder.decode(request.body)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise HttpError(400, f"Invalid JSON: {error}") from None
-
-
 def _number(request: Request) -> int:
     text = request.match_info["id"]
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= NUMBER.highest):
@@ -294,10 +259,6 @@ def _found(value: T | None, text: str) -> T:
     if value is None:
         raise HttpError(404, text)
     return value
-
-
-def _json(value: object) -> Response:
-    return Response(body=_encode(value), content_type="application/json")
 
 
 def _error(request: Request, status: int, text: str) -> Response:

@@ -34,7 +34,7 @@ READ_AHEAD: Final = 65_536
 WRITE_AHEAD: Final = 262_144
 # How long somebody who is refused in the middle of his request may go on sending it: if the connection was closed at
 # once, he might not get to read why.
-LINGER_S: Final = 5.0
+LINGER_S = 5.0
 _NEVER_S: Final = float("inf")
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
