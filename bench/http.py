@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -27,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.errors import BenchError, NotMeasured
-from bench.loadgen import LoadGenerator
+from bench.loadgen import LoadGenerator, may_be_first
 from bench.mariadb import commit_rate
 from bench.scenarios import Load
 from bench.servers import RunningServer, Server, find_servers, running, spare_port
@@ -36,8 +37,9 @@ _CONNECTIONS: Final = 64
 _PATIENCE_S: Final = 10.0
 # How seldom a job may leave the queue in which jobs wait.
 _THROTTLE: Final = {"max_dispatches_per_second": 0.001, "max_burst_size": 1}
-# How many TCP clients there are beside those of HTTP; one job in flight each.
+# How many TCP clients there are beside those of HTTP; one job in flight each. How much of what HTTP can take it gets.
 _TCP_CONNECTIONS: Final = (1, 64)
+_PARTS_OF_LOAD: Final = (0.5, 1.0)
 _PARTS: Final = ("doors", "mariadb", "latency", "idle")
 
 
@@ -119,12 +121,15 @@ def _helper(*flags: str) -> Server:
     )
 
 
-def _load_command(url: str, body: str, seconds: float, directory: Path) -> list[str]:
-    """How to push jobs to `url`, for `seconds` or a little longer: `wrk` knows whole ones only."""
+def _load_command(url: str, body: str, seconds: float, directory: Path, rate: float | None = None) -> list[str]:
+    """How to push jobs to `url`, as fast as it goes or up to `rate` a second, for `seconds` or a little longer:
+    `wrk` knows whole ones only.
+    """
     script = directory / "push.lua"
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = [==[{body}]==]\n'
-    )
+    lines = ['wrk.method = "POST"', 'wrk.headers["Content-Type"] = "application/json"', f"wrk.body = [==[{body}]==]"]
+    if rate is not None:  # the mean of the pauses that are made is what a connection has for a job
+        lines.append(f"function delay() return math.random(0, {round(2_000 * _CONNECTIONS / rate)}) end")
+    script.write_text("\n".join(lines) + "\n")
     return ["wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{math.ceil(seconds)}s", "-s", str(script), url]
 
 
@@ -187,22 +192,60 @@ def measure_bare(seconds: float) -> Rates:
         return Rates(rate)
 
 
-def measure_latency(build: Server, connections: int, seconds: float) -> tuple[float, float]:
-    """What 99 of 100 jobs over TCP take at most, in microseconds: alone, and while `wrk` pushes to Fireworq's door."""
+@attrs.frozen
+class Latency:
+    """What 99 of 100 commands over TCP take at most, in microseconds; medians of the rounds.
+
+    alone  while the machine does nothing else
+    twin   while another server has the load of HTTP: what the machine alone makes of it
+    under  while the same server has it
+    """
+
+    alone: float
+    twin: float
+    under: float
+
+
+def measure_latency(build: Server, connections: int, part: float, seconds: float, rounds: int) -> Latency:
+    """The latency of TCP while `wrk` pushes to Fireworq's door, `part` of what that takes at most."""
     generator, load, tcp_port = LoadGenerator(), Load(connections=connections), spare_port()
-    with _door(build, _FIREWORQ, tcp_port) as (server, worker_url, directory):
+
+    def measured(target: RunningServer) -> float:
+        return generator.measure(target, load, seconds=seconds, warmup=min(0.5, seconds), first=True)["p99_us"]
+
+    figures: list[tuple[float, float, float]] = []
+    with (
+        _door(build, _FIREWORQ, tcp_port) as (server, worker_url, directory),
+        _door(build, _FIREWORQ) as (twin, _, _),
+    ):
         target = attrs.evolve(server, port=tcp_port)
-        alone = generator.measure(target, load, seconds=seconds, warmup=min(0.5, seconds))["p99_us"]
-        url = f"http://127.0.0.1:{server.port}{_FIREWORQ.path}"
-        command = _load_command(url, _FIREWORQ.body(worker_url), seconds + 3, directory)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as wrk:
-            try:
-                beside = generator.measure(target, load, seconds=seconds, warmup=min(1, seconds))["p99_us"]
-                if wrk.poll() is not None:
-                    raise BenchError(f"wrk ended too early, with status {wrk.returncode}")
-            finally:
-                wrk.terminate()
-        return alone, beside
+        body = _FIREWORQ.body(worker_url)
+        urls = [f"http://127.0.0.1:{each.port}{_FIREWORQ.path}" for each in (twin, server)]
+        rate = None if part == 1 else part * _load(urls[1], body, min(2, seconds), directory)[0]
+        for _ in range(rounds):
+            alone = measured(target)
+            beside = []
+            for url in urls:
+                command = _load_command(url, body, seconds + 30, directory, rate)
+                with subprocess.Popen(command, stdout=subprocess.DEVNULL) as wrk:
+                    try:
+                        time.sleep(min(0.5, seconds))  # until it has begun
+                        beside.append(measured(target))
+                        if wrk.poll() is not None:
+                            raise BenchError(f"wrk ended too early, with status {wrk.returncode}")
+                    finally:
+                        wrk.terminate()
+                _wait_until_delivered(worker_url)
+            figures.append((alone, beside[0], beside[1]))
+    return Latency(*[median(each) for each in zip(*figures, strict=True)])
+
+
+def _wait_until_delivered(worker_url: str) -> None:
+    """Return when the web worker gets no more jobs."""
+    count = -1
+    while count != (now := _delivered(worker_url)):
+        count = now
+        time.sleep(0.3)
 
 
 def measure_idle(build: Server, jobs: int, seconds: float) -> tuple[float, float]:
@@ -243,8 +286,9 @@ def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: b
 @click.command()
 @click.option("--only", "parts", type=click.Choice(_PARTS), multiple=True, help="Measure only this; may be repeated.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="How long to push jobs.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of latencies: the median counts.")
 @click.option("--waiting", type=click.IntRange(1), default=10_000, show_default=True, help="Jobs in a throttled queue.")
-def main(parts: Sequence[str], seconds: float, waiting: int) -> None:
+def main(parts: Sequence[str], seconds: float, rounds: int, waiting: int) -> None:
     """Measure the HTTP doors, with --data-dir and --log-sync always: jobs accepted and delivered a second, beside a
     bare handler and the commits of MariaDB; the latency of TCP meanwhile; the CPU time of jobs that wait.
     """
@@ -258,7 +302,7 @@ def main(parts: Sequence[str], seconds: float, waiting: int) -> None:
         elif part == "mariadb":
             table = _mariadb_table(seconds)
         elif part == "latency":
-            table = _latency_table(builds, seconds)
+            table = _latency_table(builds, seconds, rounds)
         else:
             table = _idle_table(builds, waiting, seconds)
         console.print(table)
@@ -282,13 +326,24 @@ def _mariadb_table(seconds: float) -> Table:
     return table
 
 
-def _latency_table(builds: Sequence[Server], seconds: float) -> Table:
-    table = _table("", "TCP p99 µs", "under HTTP load", "ratio")
+def _latency_table(builds: Sequence[Server], seconds: float, rounds: int) -> Table:
+    table = _table("", "load", "alone", "another", "same", "of alone", "of another")
+    table.title = "TCP p99 in µs: alone, with HTTP load on another server, and on the same"
+    if not may_be_first():
+        table.caption = "The generator may not run before other programs (that takes root): it waits for the CPU, too."
     for build in builds:
         for connections in _TCP_CONNECTIONS:
-            alone, beside = measure_latency(build, connections, seconds)
-            name = f"{connections} TCP connection{'s' if connections > 1 else ''} ({build.name})"
-            table.add_row(name, f"{alone:,.0f}", f"{beside:,.0f}", f"{beside / alone:.1f}")
+            for part in _PARTS_OF_LOAD:
+                latency = measure_latency(build, connections, part, seconds, rounds)
+                table.add_row(
+                    f"{connections} TCP connection{'s' if connections > 1 else ''} ({build.name})",
+                    f"{part:.0%}",
+                    f"{latency.alone:,.0f}",
+                    f"{latency.twin:,.0f}",
+                    f"{latency.under:,.0f}",
+                    f"{latency.under / latency.alone:.1f}",
+                    f"{latency.under / latency.twin:.1f}",
+                )
     return table
 
 

@@ -17,7 +17,15 @@ from bench.servers import RunningServer
 _SOURCE: Final = Path(__file__).with_name("loadgen.c")
 _CACHE: Final = Path(__file__).parent.parent / "build" / "bench"
 
+# The priority of a generator that is not to wait for other programs.
+_FIRST: Final = -15
+
 RawFigures = dict[str, float]
+
+
+def may_be_first() -> bool:
+    """Whether programs may be started that run before others: root's may."""
+    return os.geteuid() == 0
 
 
 class LoadGenerator:
@@ -43,10 +51,13 @@ class LoadGenerator:
                 raise BenchError(f"{compiler[0]} cannot compile {_SOURCE}:\n{done.stderr.strip()}")
             built.rename(self._program)
 
-    def measure(self, target: RunningServer, load: Load, *, seconds: float = 0, warmup: float = 0) -> RawFigures:
+    def measure(
+        self, target: RunningServer, load: Load, *, seconds: float = 0, warmup: float = 0, first: bool = False
+    ) -> RawFigures:
         """Put `load` on `target`; return what the generator prints, by name. Raises `NotMeasured` if anything fails.
 
-        A load with `jobs` is measured from its first job to its last; any other for `seconds` after `warmup`.
+        A load with `jobs` is measured from its first job to its last; any other for `seconds` after `warmup`. `first`
+        lets the generator run before other programs where that is allowed, so that its own waiting is not measured.
         """
         options: dict[str, object] = {
             "protocol": target.server.protocol,
@@ -64,7 +75,10 @@ class LoadGenerator:
         if load.jobs is None:
             options |= {"seconds": seconds, "warmup": warmup}
         arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
-        done = subprocess.run([self._program, *arguments], capture_output=True, text=True)
+        command = [str(self._program), *arguments]
+        if first and may_be_first():
+            command = ["nice", "-n", str(_FIRST), *command]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise NotMeasured(done.stderr.strip().removeprefix("loadgen: ") or f"exit status {done.returncode}")
         figures: RawFigures = json.loads(done.stdout)

@@ -21,10 +21,12 @@ def test_the_doors_are_measured() -> None:
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
 def test_latency_and_idle_jobs_are_measured() -> None:
-    done = bench("http", "--only", "latency", "--only", "idle", "--seconds", "0.2", "--waiting", "50")
+    done = bench("http", "--only", "latency", "--only", "idle", "--seconds", "0.2", "--rounds", "1", "--waiting", "50")
     assert done.returncode == 0, done.stderr
     for connections in ("1 TCP connection", "64 TCP connections"):
-        assert re.search(rf"^{connections} \(workq-pure\) +[\d,]+ +[\d,]+ +[\d.]+$", done.stdout, re.M), done.stdout
+        for part in ("50%", "100%"):
+            row = rf"^{connections} \(workq-pure\) +{part} +[\d,]+ +[\d,]+ +[\d,]+ +[\d.]+ +[\d.]+$"
+            assert re.search(row, done.stdout, re.M), done.stdout
     assert re.search(r"^50 jobs throttled \(workq-pure\) +[\d.]+ +[\d.]+$", done.stdout, re.M), done.stdout
 
 
