@@ -91,7 +91,7 @@ class Broker:
         self._started_ms = clock.now_ms()
         self._turns = Histogram()
         self._turn_number = 0
-        self._turn_began_s = 0.0
+        self._turn_began_s = 0.0  # 0 if this turn is not timed
         self._counted: dict[type, int] = {}  # commands by kind, without those of the last kind:
         self._last_kind: type = Command
         self._last_count = 0
@@ -208,7 +208,8 @@ class Broker:
     def _begin_turn(self) -> int:
         self._loop.call_soon(self._end_turn)
         self._turn_number += 1
-        self._turn_began_s = time.perf_counter()
+        if self._turn_number & _TIMED_TURNS == 0:
+            self._turn_began_s = time.perf_counter()
         now_ms = self._turn_ms = self._clock.now_ms()
         engine = self._engine
         if self._commit is not None:
@@ -231,13 +232,12 @@ class Broker:
         engine.held = True  # until the next turn: `execute` must not let more happen than there is room for
 
     def _end_turn(self) -> None:
-        began_s = self._turn_began_s
-        is_timed = self._turn_number & _TIMED_TURNS == 0
         self._turn_ms = 0
+        began_s, self._turn_began_s = self._turn_began_s, 0.0
         if self._commit is None:
             self._engine.events.clear()
         else:
-            self._commit.end_turn(time.perf_counter() - began_s)
+            self._commit.end_turn()
             self._engine.held = self._commit.is_broken or not self._has_room
             self._engine.recurring_held = self._commit.trouble() is not None
         state = self._engine.state
@@ -251,7 +251,7 @@ class Broker:
         next_ms = self._engine.next_ms()
         if next_ms < self._timer_ms:
             self._set_timer(next_ms)
-        if is_timed:
+        if began_s:
             self._turns.observe(time.perf_counter() - began_s)
 
     def _on_writable(self) -> None:

@@ -41,6 +41,8 @@ _LONGEST_RETRY_SECONDS: Final = 5.0
 # and how long for all of them.
 _GATHER_PART: Final = 0.5
 _LONGEST_GATHER_SECONDS: Final = 0.002
+# What the last measurement counts in an average of the recent ones.
+_NEWEST_PART: Final = 0.2
 # Waits that are shorter are not worth a timer, nor would most event loops get them right.
 _SHORTEST_TIMER_SECONDS: Final = 0.0005
 # Jobs written afresh in one go.
@@ -66,12 +68,11 @@ class Holder(Protocol):
 
 
 class _Batch:
-    __slots__ = ("records", "size", "busy_s", "holders", "trim")
+    __slots__ = ("records", "size", "holders", "trim")
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
         self.size = 0
-        self.busy_s = 0.0  # what the loop did for it
         self.holders: dict[Holder, None] = {}
         self.trim = 0  # the segment that can go when this batch is durable
 
@@ -156,6 +157,10 @@ class GroupCommit:
         self._flying: _Batch | None = None  # written, and being synced
         self._launched_s = 0.0  # when it was launched
         self._recent: dict[Holder, None] = {}  # the holders of the last batch
+        self._took_s = 0.0  # how long a batch takes the disk, of late
+        self._away_s = 0.0  # how long a holder takes to be back with the next command, of late
+        self._released_s = 0.0  # when the last batch was released
+        self._awaited = 0  # how many holders of it are not back yet; 0 once that has been measured
         self._is_busy = False  # more than the disk: see `_weigh`
         self._expected = 0  # holders worth waiting for before the next batch is launched
         self._gather_s = 0.0  # how long to wait for one more of them
@@ -207,15 +212,13 @@ class GroupCommit:
 
     # -- after the commands of a turn ----------------------------------------------------------------------------
 
-    def end_turn(self, busy_s: float = 0.0) -> None:
-        """Take the events since the last call. May be called at any time between commands.
-
-        busy_s  how long the event loop was busy with them
-        """
+    def end_turn(self) -> None:
+        """Take the events since the last call. May be called at any time between commands."""
         if self.is_broken:
             return
-        self._collecting.busy_s += busy_s
         self._take_events()
+        if self._awaited and len(self._collecting.holders) >= self._awaited:
+            self._measure_away(time.monotonic())
         if self._flying is None and len(self._collecting.holders) >= self._expected:
             self._launch()
 
@@ -318,26 +321,35 @@ class GroupCommit:
         now_s = time.monotonic()
         took_s = now_s - self._launched_s
         self.figures.syncs.observe(took_s)
-        self._weigh(batch, took_s)
-        if not self._is_busy:
+        self._weigh(batch, now_s, took_s)
+        if self._is_busy:
+            self.end_turn()  # first, so that the disk works while the holders are told
+        else:
             self._gather(now_s)
+        self._released_s = now_s
+        self._awaited = len(batch.holders)
         for holder in batch.holders:
             holder.release(None)
-        if self._is_busy:
-            self.end_turn()
 
     # -- gathering -----------------------------------------------------------------------------------------------
 
-    def _weigh(self, batch: _Batch, took_s: float) -> None:
-        """`batch` has landed: is the loop busier than the disk?
+    def _weigh(self, batch: _Batch, now_s: float, took_s: float) -> None:
+        """`batch` has landed: should the next one wait for those who are told now?
 
-        If so it should go on while the disk works, so there is nobody to wait for. Else it would soon have nothing to
-        do, since all its clients wait for the disk.
+        That spares them a sync, but the disk stands still meanwhile. It pays where they are back sooner than a sync
+        takes; else two groups take turns, one at the disk while the other is served.
         """
         expected = len({**self._recent, **batch.holders, **self._collecting.holders})
-        self._recent = batch.holders
-        self._is_busy = batch.busy_s * expected > took_s * len(batch.holders)
+        if self._awaited:
+            self._measure_away(now_s)  # some are not back: it takes at least so long
+        self._took_s += (took_s - self._took_s) * _NEWEST_PART
+        self._is_busy = self._away_s * expected > self._took_s
         self._expected = 0 if self._is_busy else expected
+        self._recent = batch.holders
+
+    def _measure_away(self, now_s: float) -> None:
+        self._away_s += ((now_s - self._released_s) / self._awaited - self._away_s) * _NEWEST_PART
+        self._awaited = 0
 
     def _gather(self, now_s: float) -> None:
         """A batch has landed: let the next one wait for those who are answered now.
