@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.server import Dialogue, ServerProcess
+from workq.tcp import READ_AHEAD
 
 ID = b"00000000-0000-4000-8000-000000000001"
 MIB = 1_048_576
@@ -94,8 +95,10 @@ def test_a_client_that_pipelines_without_end_behind_a_command_that_waits(
 def test_many_clients_that_pipeline_behind_commands_that_wait(server: ServerProcess, client: Dialogue) -> None:
     before = memory(server)
     clients = [server.connect() for _ in range(10)]
+    request = b"inspect server\r\n"
     for rude in clients:
-        rude.send(b"lease mail 60000\r\n" + b"inspect server\r\n" * 100_000)
+        # More than is read ahead, by less than any socket buffer holds: the end of a client comes behind all it sent.
+        rude.send(b"lease mail 60000\r\n" + request * ((READ_AHEAD + 65_536) // len(request)))
         client.ask(b"inspect queue nothing\r\n")
     assert memory(server) - before < 10 * 2 * MIB + ALLOWANCE
     for rude in clients:
