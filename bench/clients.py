@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 import workq
 from bench.errors import BenchError, NotMeasured
 from bench.loadgen import LoadGenerator
+from bench.report import new_console
 from bench.scenarios import Load
 from bench.servers import RunningServer, Server, find_servers, running
 
@@ -151,7 +151,7 @@ def main(jobs: int, rounds: int) -> None:
     table.add_column(justify="right")
     for name, figure in measure(server, jobs, rounds).items():
         table.add_row(name, f"{figure:,.0f}" if figure >= 100 else f"{figure:.2f}")
-    Console().print(table)
+    new_console().print(table)
 
 
 if __name__ == "__main__":

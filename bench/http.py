@@ -24,12 +24,12 @@ from typing import Final
 
 import attrs
 import click
-from rich.console import Console
 from rich.table import Table
 
 from bench.errors import BenchError, NotMeasured
 from bench.loadgen import LoadGenerator, may_be_first
 from bench.mariadb import commit_rate
+from bench.report import new_console
 from bench.scenarios import Load
 from bench.servers import RunningServer, Server, find_servers, running, spare_port
 
@@ -292,7 +292,7 @@ def main(parts: Sequence[str], seconds: float, rounds: int, waiting: int) -> Non
     """Measure the HTTP doors, with --data-dir and --log-sync always: jobs accepted and delivered a second, beside a
     bare handler and the commits of MariaDB; the latency of TCP meanwhile; the CPU time of jobs that wait.
     """
-    console = Console()
+    console = new_console()
     if shutil.which("wrk") is None:
         raise BenchError("wrk is not installed; on Debian and Ubuntu: apt install wrk")
     builds = [server for server in find_servers()[0] if server.protocol == "workq"]

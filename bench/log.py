@@ -22,6 +22,7 @@ from rich.table import Table
 
 from bench.errors import BenchError, NotMeasured
 from bench.loadgen import LoadGenerator, RawFigures
+from bench.report import new_console
 from bench.scenarios import Load
 from bench.servers import BASELINE, RunningServer, Server, find_servers, running
 
@@ -189,7 +190,7 @@ def main(jobs: int, rounds: int, seconds: float, directory: Path | None, only: t
     """Measure the command log on every build of workq that is here, beside beanstalkd where it is installed."""
     servers, _ = find_servers()
     baseline = next((server for server in servers if server.name == BASELINE), None)
-    console = Console()
+    console = new_console()
     with tempfile.TemporaryDirectory(prefix="workq-bench-", dir=directory) as name:
         bench = Bench(console, Path(name), rounds, seconds)
         for server in [server for server in servers if server.protocol == "workq"]:
