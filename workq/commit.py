@@ -161,7 +161,7 @@ class GroupCommit:
         self._away_s = 0.0  # how long a holder takes to be back with the next command, of late
         self._released_s = 0.0  # when the last batch was released
         self._awaited = 0  # how many holders of it are not back yet; 0 once that has been measured
-        self._is_busy = False  # more than the disk: see `_weigh`
+        self._is_busy = False  # longer with its clients than the disk is with a batch: see `_weigh`
         self._expected = 0  # holders worth waiting for before the next batch is launched
         self._gather_s = 0.0  # how long to wait for one more of them
         self._gathered = 0  # how many had come when last looked

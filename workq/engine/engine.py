@@ -756,7 +756,7 @@ class Engine:
         size = 0
         following: Job | None = job
         if len(queues) == 1 and queues[0].options is None:
-            size = self._grant_front(queues[0], count, fenced, now_ms, jobs)
+            jobs, size = self._grant_front(queues[0], count, fenced, now_ms)
             if jobs:
                 following = self._draw(queues, now_ms) if len(jobs) < count else None
         while following is not None:
@@ -767,10 +767,10 @@ class Engine:
             following = self._draw(queues, now_ms) if len(jobs) < count else None
         return LeasedJobs(jobs)
 
-    def _grant_front(self, queue: Queue, count: int, fenced: bool, now_ms: int, to: list[LeasedJob]) -> int:
+    def _grant_front(self, queue: Queue, count: int, fenced: bool, now_ms: int) -> tuple[list[LeasedJob], int]:
         """Hand out the jobs of `queue` that stand ready in a row: in one go, at half the price of one by one.
 
-        Adds them to the empty list `to`; returns the bytes of their payloads.
+        Returns them, maybe none, and the bytes of their payloads.
         """
         front = queue.front(count)
         size = 0
@@ -780,8 +780,9 @@ class Engine:
                 del front[at:]
                 break
             size = larger
+        jobs: list[LeasedJob] = []
         if not front:
-            return 0
+            return jobs, 0
         self.state.lease_front(queue, front, now_ms)
         traffic = queue.traffic
         if now_ms >= traffic.slot_ends_ms:
@@ -793,8 +794,8 @@ class Engine:
             spec = job.spec
             if not spec.foreground:
                 events.append(Leased(job.job_id, now_ms))
-            to.append(LeasedJob(job.job_id, name, spec.ttr_ms, job.payload, job.meta, job.attempts if fenced else 0))
-        return size
+            jobs.append(LeasedJob(job.job_id, name, spec.ttr_ms, job.payload, job.meta, job.attempts if fenced else 0))
+        return jobs, size
 
     def _grant(self, job: Job, now_ms: int, fenced: bool) -> LeasedJob:
         self._commit(job, Leased(job.job_id, now_ms))

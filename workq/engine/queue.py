@@ -40,10 +40,6 @@ def _is_fresh(job: Job) -> bool:
     return job.state == READY and job.place == job.seq
 
 
-def _first(pair: "tuple[int, Level]") -> int:
-    return pair[0]
-
-
 def _counts(entry: _Entry) -> bool:
     """Whether an entry of a heap stands for a job that is ready, and at its place."""
     job = entry[3]
@@ -329,7 +325,7 @@ class Queue:
         level.drop(job)
         if not level.live and len(self._levels) > 2 * self.counts[READY] + 2 * _TIDY_ENTRIES:
             self._levels = {priority: level for priority, level in self._levels.items() if level.live}
-            self._order = sorted([(-priority, level) for priority, level in self._levels.items()], key=_first)
+            self._order = sorted([(-priority, level) for priority, level in self._levels.items()])
 
     def _level(self, priority: int) -> Level | None:
         """The jobs of a priority; most often it is the highest that there is."""
@@ -430,7 +426,7 @@ class Queue:
     def ready_jobs(self, cursor: int, limit: int) -> list[Job]:
         """A page of the ready jobs in lease order."""
         page: list[Job] = []
-        for _, level in sorted(self._order, key=_first):
+        for _, level in sorted(self._order):
             if cursor >= level.live:
                 cursor -= level.live
                 continue

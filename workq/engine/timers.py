@@ -105,11 +105,7 @@ class TimerWheel(Generic[Item]):
 
     def remove(self, item: Item, deadline_ms: int) -> None:
         """Cancel `item`, set for `deadline_ms`. An item that `step` has returned is not set any more."""
-        now_ms = self._now_ms
-        if deadline_ms < now_ms:
-            deadline_ms = now_ms
-        level = _level_of(deadline_ms ^ now_ms)
-        number = deadline_ms >> (level << 3)
+        level, number = self._place_of(deadline_ms)
         slot = self._slot(level, number)
         if slot is not None and item in slot:
             del slot[item]
@@ -142,11 +138,7 @@ class TimerWheel(Generic[Item]):
 
     def _slot_for(self, deadline_ms: int) -> dict[Item, None]:
         """A dict with room for an item with this deadline."""
-        now_ms = self._now_ms
-        if deadline_ms < now_ms:
-            deadline_ms = now_ms
-        level = _level_of(deadline_ms ^ now_ms)
-        number = deadline_ms >> (level << 3)
+        level, number = self._place_of(deadline_ms)
         slot = self._slot(level, number)
         if slot is not None:
             if len(slot) < self._most_in_dict:
@@ -160,6 +152,14 @@ class TimerWheel(Generic[Item]):
         slot = self._levels[level][number] = {}
         self._last_level = -1
         return slot
+
+    def _place_of(self, deadline_ms: int) -> tuple[int, int]:
+        """The level and the number of the slot for a deadline."""
+        now_ms = self._now_ms
+        if deadline_ms < now_ms:
+            deadline_ms = now_ms
+        level = _level_of(deadline_ms ^ now_ms)
+        return level, deadline_ms >> (level << 3)
 
     def _slot(self, level: int, number: int) -> dict[Item, None] | None:
         if number != self._last_number or level != self._last_level:
