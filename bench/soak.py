@@ -16,6 +16,7 @@ from rich.progress import track
 
 from bench.errors import BenchError, NotMeasured
 from bench.loadgen import LoadGenerator, RawFigures
+from bench.report import new_console
 from bench.scenarios import Load
 from bench.servers import BASELINE, RunningServer, find_servers, running
 
@@ -92,7 +93,7 @@ def main(seconds: float, jobs: int, rounds: int, name: str | None) -> None:
     if not chosen:
         raise BenchError(f"--server {name}: not one of {', '.join([server.name for server in servers])}")
     baseline = next((server for server in servers if server.name == BASELINE), None)
-    console = Console(highlight=False)
+    console = new_console()
     console.print(f"[bold]{chosen[0].name}[/], {chosen[0].version}")
     bench = Soak(console, LoadGenerator())
     with ExitStack() as stack:

@@ -38,7 +38,7 @@ from workq.values import WAIT_TIMEOUT, InvalidValue
 # The key of the document that makes a queue a pushed one begins with this; its value is a `PushedQueue`.
 DOCUMENT_PREFIX: Final = b"push/"
 
-# How many jobs are leased with one command; so many requests begin in one turn of the loop.
+# How many jobs are leased with one command.
 _LEASED_AT_ONCE: Final = 100
 # How long to wait before asking again for what the server could not do.
 _RETRY_S = 1.0

@@ -100,7 +100,7 @@ class Application:
             return self._failed(request, error)
 
     def _failed(self, request: web.Request, error: Exception) -> web.Response:
-        """What is to be said of an error."""
+        """What is to be said of an error. Told apart here: a compiled coroutine cannot have several `except … as`."""
         headers: Mapping[str, str] = {}
         if isinstance(error, HttpError):
             status, text, headers = error.status, error.text, error.headers

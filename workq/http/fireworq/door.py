@@ -18,23 +18,11 @@ from workq.gateway import Gateway
 from workq.http.application import Application, HttpError
 from workq.http.fireworq.bodies import json_answer, read_json
 from workq.http.fireworq.definitions import DOOR, Definitions
-from workq.http.fireworq.jobs import (
-    archived,
-    failure,
-    shown_job,
-)
+from workq.http.fireworq.jobs import archived, failure, shown_job
 from workq.http.fireworq.listing import State, list_failures, list_jobs, read_page
 from workq.http.fireworq.pushes import Pushes
 from workq.http.fireworq.queue_log import QueueLog
-from workq.http.fireworq.structs import (
-    Node,
-    ProcessStats,
-    Queue,
-    QueueRequest,
-    RoutingRequest,
-    ShownJob,
-    Stats,
-)
+from workq.http.fireworq.structs import Node, ProcessStats, Queue, QueueRequest, RoutingRequest, ShownJob, Stats
 from workq.http.names import NUMBER, numbered_jobs, queue_name
 from workq.http.pages import Page
 from workq.http.settings import FireworqSettings
@@ -48,8 +36,6 @@ T = TypeVar("T")
 log = logging.getLogger("workq.http.fireworq")
 
 _decode_queue: Final = msgspec.json.Decoder(QueueRequest | None)
-
-
 _decode_routing: Final = msgspec.json.Decoder(RoutingRequest | None)
 
 

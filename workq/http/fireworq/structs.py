@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-NOTHING: Final = msgspec.Raw(b"null")
+_NOTHING: Final = msgspec.Raw(b"null")
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -46,7 +46,7 @@ class PushRequest(msgspec.Struct):
     """The body of a push; None stands for the default. Times are in seconds."""
 
     url: str | None = None
-    payload: msgspec.Raw = NOTHING
+    payload: msgspec.Raw = _NOTHING
     run_after: Seconds | None = None
     max_retries: Count | None = None
     retry_delay: Seconds | None = None
