@@ -16,7 +16,7 @@ from workq.dispatch.target import PushTarget
 from workq.gateway import job_spec
 from workq.http.application import Application, plain_error
 from workq.http.service import ApplicationService, RequestIds
-from workq.http.web import Connection, Limits, Request, Response
+from workq.http.web import Connection, Handler, Limits, Request, Response
 from workq.run_queue import LONE_PORTION, SHARED_PORTION, RunQueue, nobody_else
 
 MANY = 10 * SHARED_PORTION
@@ -57,6 +57,21 @@ class Transport:
 
     def abort(self) -> None:
         pass
+
+
+def requests(handler: Handler, run_queue: RunQueue, count: int) -> list[tuple[Connection, Transport]]:
+    """Connections to a service that has `handler` answer. Each has received a request, which waits for its turn."""
+    application = Application(plain_error)
+    application.router.add_get("/", handler)
+    limits = Limits(60.0, 60.0, 1_000)
+    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, run_queue)
+    made = []
+    for _ in range(count):
+        transport, connection = Transport(), Connection(service, asyncio.get_running_loop())
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        made.append((connection, transport))
+    return made
 
 
 class TestPortions:
@@ -115,15 +130,7 @@ async def test_requests_that_come_together_are_begun_in_portions() -> None:
         begun += 1
         return Response()
 
-    application = Application(plain_error)
-    application.router.add_get("/", handler)
-    limits = Limits(60.0, 60.0, 1_000)
-    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, RunQueue(others))
-    transports = [Transport() for _ in range(MANY)]
-    connections = [Connection(service, asyncio.get_running_loop()) for _ in transports]
-    for connection, transport in zip(connections, transports, strict=True):
-        connection.connection_made(transport)  # type: ignore[arg-type]
-        connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    clients = requests(handler, RunQueue(others), MANY)
     turns = before = 0
     while begun < MANY:
         await asyncio.sleep(0)
@@ -132,8 +139,8 @@ async def test_requests_that_come_together_are_begun_in_portions() -> None:
         turns += 1
     assert turns >= MANY // SHARED_PORTION
     await asyncio.sleep(0)
-    assert all([transport.written.startswith(b"HTTP/1.1 200 OK\r\n") for transport in transports])
-    for connection in connections:
+    assert all([transport.written.startswith(b"HTTP/1.1 200 OK\r\n") for _, transport in clients])
+    for connection, _ in clients:
         connection.connection_lost(None)
 
 
@@ -167,13 +174,7 @@ async def test_a_request_counts_that_waits_for_its_turn(event: str) -> None:
     async def handler(request: Request) -> Response:
         return Response()
 
-    application = Application(plain_error)
-    application.router.add_get("/", handler)
-    limits = Limits(60.0, 60.0, 1_000)
-    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, RunQueue(others))
-    transport, connection = Transport(), Connection(service, asyncio.get_running_loop())
-    connection.connection_made(transport)  # type: ignore[arg-type]
-    connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    ((connection, transport),) = requests(handler, RunQueue(others), 1)
     if event == "the server stops":
         connection.shut_down()
     else:
@@ -197,15 +198,7 @@ async def test_a_command_is_executed_between_requests_that_came_together(on_disk
         order.append("request")
         return Response()
 
-    application = Application(plain_error)
-    application.router.add_get("/", handler)
-    limits = Limits(60.0, 60.0, 1_000)
-    service = ApplicationService(application, limits, RequestIds(), None, lambda *_: None, gateway.run_queue)
-    connections = [Connection(service, asyncio.get_running_loop()) for _ in range(MANY)]
-    for connection in connections:
-        connection.connection_made(Transport())  # type: ignore[arg-type]
-        connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-
+    clients = requests(handler, gateway.run_queue, MANY)
     client = TcpClient(lambda: order.append("command"), on_disk=on_disk)
     broker.connect(client)
 
@@ -220,7 +213,7 @@ async def test_a_command_is_executed_between_requests_that_came_together(on_disk
         await asyncio.sleep(0)
     # In memory it is answered at the end of its turn; on disk there are the requests in whose batch it is.
     assert order.index("command") <= 4 * SHARED_PORTION
-    for connection in connections:
+    for connection, _ in clients:
         connection.connection_lost(None)
     await broker.close()
 

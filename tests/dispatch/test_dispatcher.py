@@ -489,10 +489,17 @@ class TestMemory:
 class TestTurns:
     """Jobs that are leased together are sent in portions."""
 
-    async def test_each_turn_sends_a_portion(self, worker: WebWorker) -> None:
-        house = House(worker)
+    @pytest.fixture
+    async def house(self, worker: WebWorker) -> AsyncIterator[House]:
+        """One in which nothing is sent yet."""
+        made = House(worker)
+        await made.dispatcher.start()
+        yield made
+        await made.dispatcher.stop(10)
+        await made.broker.close()
+
+    async def test_each_turn_sends_a_portion(self, house: House) -> None:
         house.gateway.run_queue._is_shared = lambda: True
-        await house.dispatcher.start()
         for _ in range(MANY):
             await house.add()
         await house.dispatcher.push_queue(b"q")
@@ -509,12 +516,8 @@ class TestTurns:
             assert before - waiting() <= SHARED_PORTION
             before = waiting()
         assert len(await house.requests(MANY)) == MANY
-        await house.dispatcher.stop(10)
-        await house.broker.close()
 
-    async def test_a_job_can_be_cancelled_before_its_turn(self, worker: WebWorker) -> None:
-        house = House(worker)
-        await house.dispatcher.start()
+    async def test_a_job_can_be_cancelled_before_its_turn(self, house: House) -> None:
         job_ids = [await house.add() for _ in range(MANY)]
         await house.dispatcher.push_queue(b"q")
         await house.until(lambda: len(house.dispatcher.sending(b"q")) == MANY)
@@ -526,16 +529,11 @@ class TestTurns:
         for job_id in job_ids[:-1]:
             assert (await house.result(job_id)).outcome == "success"
         assert len(await house.requests(MANY - 1)) == MANY - 1
-        await house.dispatcher.stop(10)
-        await house.broker.close()
 
-    async def test_jobs_that_wait_for_their_turn_are_given_back_when_the_server_stops(self, worker: WebWorker) -> None:
-        house = House(worker)
-        await house.dispatcher.start()
+    async def test_jobs_that_wait_for_their_turn_are_given_back_when_the_server_stops(self, house: House) -> None:
         job_ids = [await house.add() for _ in range(MANY)]
         await house.dispatcher.push_queue(b"q")
         while not house.dispatcher.sending(b"q"):
             await asyncio.sleep(0)
         await house.dispatcher.stop(0)
         assert {(await house.job(job_id)).state for job_id in job_ids} == {3}  # pending
-        await house.broker.close()
