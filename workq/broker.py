@@ -253,6 +253,8 @@ class Broker:
             self._set_timer(next_ms)
         if began_s:
             self._turns.observe(time.perf_counter() - began_s)
+        if self._commit is not None:
+            self._commit.look()
 
     def _on_writable(self) -> None:
         if not self._turn_ms:

@@ -222,6 +222,11 @@ class GroupCommit:
         if self._flying is None and len(self._collecting.holders) >= self._expected:
             self._launch()
 
+    def look(self) -> None:
+        """Notice now, and not when the event loop next asks the system, that a batch has landed."""
+        if self._flying is not None and self._log.is_sync_over():
+            self._on_kernel_synced()
+
     async def drain(self) -> None:
         """Return when there is nothing to be written or synced."""
         while True:

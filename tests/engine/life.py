@@ -1,5 +1,6 @@
 """An engine that lives through a generated history, and its clients."""
 
+from tests.engine.replay import one_by_one
 from tests.engine.steps import IDS, HangUp, OfOccurrence, Sleep, Stall, Step, about, at
 from workq import commands as c
 from workq.engine import Engine, Waiter
@@ -38,7 +39,7 @@ class Life:
                 self.execute(command)
         else:
             self.execute(at(step, self.now_ms))
-        self.events += self.engine.events
+        self.events += one_by_one(self.engine.events)
         self.engine.events.clear()
 
     def execute(self, command: c.Command) -> Reply | None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+from tests.engine.replay import one_by_one
 from tests.log.disks import QuickFiles
 from tests.log.states import START_MS, Snapshot, Story, snapshot
 from workq.engine import Engine
@@ -43,7 +44,7 @@ def written(directory: Path, random: Random, turns: int) -> tuple[FileLog, list[
     for _ in range(turns):
         for _ in range(random.randrange(1, 4)):
             story.step()
-        for event in engine.events:
+        for event in one_by_one(engine.events):
             decoder.decode(encode([event])[FRAME.size :]).apply(told)
             snapshots.append(snapshot(told))
         if engine.events:

@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 
+from tests.engine.replay import one_by_one
 from tests.log.disks import MemoryFiles, Note, RecordingFiles, cut_power, kill_process, segment_files
 from tests.log.logs import SEGMENT_SIZE, quietly, reopened
 from tests.log.states import START_MS, Snapshot, Story, snapshot
@@ -74,7 +75,7 @@ class Told:
                     break
                 story.step()
             if self.engine.events:
-                self.events += self.engine.events
+                self.events += one_by_one(self.engine.events)
                 commit.hold(Waiting(self.files, len(self.events)))
             commit.end_turn()
             await asyncio.sleep(rng.choice((0, 0, 0.0005)))

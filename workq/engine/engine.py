@@ -27,6 +27,7 @@ from workq.engine.events import (
     FailedOnce,
     JobEvent,
     Leased,
+    LeasedInARow,
     Progressed,
     Released,
     Retried,
@@ -783,18 +784,20 @@ class Engine:
         jobs: list[LeasedJob] = []
         if not front:
             return jobs, 0
-        self.state.lease_front(queue, front, now_ms)
+        event = LeasedInARow(queue, front, now_ms)
+        event.apply(self.state)
         traffic = queue.traffic
         if now_ms >= traffic.slot_ends_ms:
             traffic.turn(now_ms)
         traffic.leased += len(front)
         name = queue.name
-        events = self.events
+        is_logged = False
         for job in front:
             spec = job.spec
-            if not spec.foreground:
-                events.append(Leased(job.job_id, now_ms))
+            is_logged = is_logged or not spec.foreground
             jobs.append(LeasedJob(job.job_id, name, spec.ttr_ms, job.payload, job.meta, job.attempts if fenced else 0))
+        if is_logged:
+            self.events.append(event)
         return jobs, size
 
     def _grant(self, job: Job, now_ms: int, fenced: bool) -> LeasedJob:

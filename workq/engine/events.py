@@ -10,6 +10,7 @@ it can be forgotten. Applied where they were made they change nothing.
 from mypy_extensions import mypyc_attr
 
 from workq.engine.job import COMPLETED, FAILED, GONE, LEASED, READY, SCHEDULED, Job
+from workq.engine.queue import Queue
 from workq.engine.state import State
 from workq.record import Record
 
@@ -85,6 +86,26 @@ class Leased(JobEvent):
     def happen(self, state: State, job: Job) -> None:
         job.attempts += 1
         state.move(job, LEASED, self.at_ms + job.queue.ttr_ms(job.spec))
+
+
+@mypyc_attr(acyclic=True)
+class LeasedInARow(Event):
+    """The first ready jobs of a queue were handed to a worker: `Leased`, for each of them, and as such in the log."""
+
+    __match_args__ = ("queue", "jobs", "at_ms")
+    __slots__ = __match_args__
+
+    def __init__(self, queue: Queue, jobs: list[Job], at_ms: int) -> None:
+        self.queue = queue
+        self.jobs = jobs
+        self.at_ms = at_ms
+
+    def apply(self, state: State) -> None:
+        state.lease_front(self.queue, self.jobs, self.at_ms)
+
+    def one_by_one(self) -> list[Event]:
+        """What the log has to know of it."""
+        return [Leased(job.job_id, self.at_ms) for job in self.jobs if not job.spec.foreground]
 
 
 class Returned(JobEvent):

@@ -184,7 +184,7 @@ class State:
         self._enter(job, to, deadline_ms)
 
     def lease_front(self, queue: Queue, jobs: list[Job], at_ms: int) -> None:
-        """Lease `jobs`, the first of `queue.front`, where no options say for how long: as `Leased` does with each."""
+        """Lease `jobs`, the first of `queue.front`, where no options say for how long: each as `Leased` does it."""
         queue.drop_front(jobs)
         queue.counts[READY] -= len(jobs)
         queue.counts[LEASED] += len(jobs)

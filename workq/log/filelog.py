@@ -176,6 +176,10 @@ class FileLog:
             return False
         return True
 
+    def is_sync_over(self) -> bool:
+        """Whether there is a sync for `finish_sync`."""
+        return self._kernel is not None and self._kernel.is_over()
+
     def finish_sync(self) -> None:
         """All that was appended before `start_sync` is durable. Raises `BlockingIOError` while it is not over."""
         assert self._kernel is not None

@@ -51,6 +51,9 @@ class Log(Protocol):
     def start_sync(self) -> bool:
         """Begin to make durable all that was appended; False where only `sync` can do that. `finish_sync` ends it."""
 
+    def is_sync_over(self) -> bool:
+        """Whether there is a sync for `finish_sync`."""
+
     def finish_sync(self) -> None:
         """All that was appended before `start_sync` is durable. Raises `BlockingIOError` while it is not over."""
 

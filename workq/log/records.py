@@ -25,6 +25,7 @@ from workq.engine.events import (
     Failed,
     FailedOnce,
     Leased,
+    LeasedInARow,
     Progressed,
     Released,
     Retried,
@@ -160,6 +161,13 @@ def encode(events: Sequence[Event]) -> bytes:
                 )
                 + spec
             )
+        elif isinstance(event, LeasedInARow):
+            if batch:
+                batches.append(_batch(batch))
+            batches.append(encode(event.one_by_one()))
+            batch = []
+            size = 0
+            continue
         else:
             tail = _other(event)
             head = LENGTH.pack(len(tail))
@@ -172,11 +180,8 @@ def encode(events: Sequence[Event]) -> bytes:
         batch.append(head)
         if tail:
             batch.append(tail)
-    if size == 0:
-        return b""
-    if not batches:
-        return _batch(batch)
-    batches.append(_batch(batch))
+    if batch:
+        batches.append(_batch(batch))
     return b"".join(batches)
 
 

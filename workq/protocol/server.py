@@ -7,7 +7,7 @@ and a line that was seen before is not parsed again.
 
 import re
 import sys
-from binascii import hexlify, unhexlify
+from binascii import unhexlify
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -892,8 +892,7 @@ _words: Final = _Words()
 
 
 def _encode_job(job: r.LeasedJob, head: bytes) -> bytes:
-    digits = hexlify(job.job_id, b"-", 6)  # see `format_id`, written out: this is the most frequent reply but one
-    return b"%b%b-%b-%b%b%b\r\n" % (head, digits[:13], digits[13:17], digits[17:], _words.of(job), job.payload)
+    return b"%b%b%b%b\r\n" % (head, format_id(job.job_id), _words.of(job), job.payload)
 
 
 def _encode_result(reply: r.JobResult) -> bytes:

@@ -1,7 +1,7 @@
 """How single values are written on the wire."""
 
 import re
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote_from_bytes
@@ -12,6 +12,9 @@ from workq.values import NIL_ID, InvalidValue, shown
 RETURNED: Final = (b"front", b"back")
 
 _ID: Final = re.compile(rb"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+# What stands at each place of an id's canonical form: one of its 32 digits, or what comes behind them, a hyphen.
+_PLACES: Final = bytes([*range(8), 32, *range(8, 12), 32, *range(12, 16), 32, *range(16, 20), 32, *range(20, 32)])
+_BEHIND_DIGITS: Final = b"-" * (256 - 32)
 _PRINTABLE: Final = "".join([chr(code) for code in range(32, 127) if chr(code) != "%"])
 _TIME: Final = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?Z")
 
@@ -32,8 +35,7 @@ def check_id(job_id: bytes) -> bytes:
 
 def format_id(job_id: bytes) -> bytes:
     """The canonical lower-case form of 16 bytes."""
-    digits = job_id.hex("-", 6)  # groups of 8, 12 and 12 digits, so two of the four hyphens are there
-    return f"{digits[:13]}-{digits[13:17]}-{digits[17:]}".encode()
+    return _PLACES.translate(hexlify(job_id) + _BEHIND_DIGITS)  # each place by the byte that belongs there
 
 
 def parse_time(text: bytes) -> int:
