@@ -171,10 +171,11 @@ def measure(build: Server, door: Door, seconds: float) -> Rates:
     with _door(build, door) as (server, worker_url, directory):
         if door.old is None:  # others say it in their settings
             _put(server.port, "/v1/queues/bench/push", {"concurrency": _CONNECTIONS})
-        started = last = time.monotonic()
+        started = time.monotonic()
         rate, accepted = _load(f"http://127.0.0.1:{server.port}{door.path}", door.body(worker_url), seconds, directory)
         # wrk does not wait for the last answers, so a few more than it counted may come.
         count = 0
+        last = time.monotonic()
         while time.monotonic() - last < (1.0 if count >= accepted else _PATIENCE_S):
             before, count = count, _delivered(worker_url)
             if count != before:
