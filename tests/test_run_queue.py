@@ -198,9 +198,12 @@ async def test_a_command_is_executed_between_requests_that_came_together(on_disk
         order.append("request")
         return Response()
 
-    clients = requests(handler, gateway.run_queue, MANY)
     client = TcpClient(lambda: order.append("command"), on_disk=on_disk)
     broker.connect(client)
+    broker.wake(client)  # one that did something a moment ago
+    await asyncio.sleep(0)
+    order.clear()
+    clients = requests(handler, gateway.run_queue, MANY)
 
     def on_bytes() -> None:
         assert broker.execute(c.Add(os.urandom(16), SPEC, b"x"), lambda _: None) == r.OK
@@ -218,9 +221,23 @@ async def test_a_command_is_executed_between_requests_that_came_together(on_disk
     await broker.close()
 
 
+async def test_turns_are_shared_with_clients_that_do_something(tmp_path: Path) -> None:
+    _, broker = make(tmp_path)
+    client = TcpClient(lambda: None, on_disk=True)
+    broker.connect(client)
+    assert not broker.is_serving(), "it only stays connected"
+    broker.wake(client)
+    assert broker.is_serving()
+    await asyncio.sleep(0)
+    assert broker.is_serving()
+    await broker.close()
+
+
 async def test_those_who_are_answered_by_a_batch_go_on_in_portions(tmp_path: Path) -> None:
     gateway, broker = make(tmp_path)
-    broker.connect(TcpClient(lambda: None, on_disk=True))
+    client = TcpClient(lambda: None, on_disk=True)
+    broker.connect(client)
+    broker.wake(client)
     answered = 0
 
     async def execute() -> None:

@@ -23,6 +23,7 @@ from workq.replies import Reply, ServerInfo, Unavailable
 _LONGEST_SLEEP_MS = 3_600_000
 # One turn in 16 is timed.
 _TIMED_TURNS: Final = 15
+_LATELY_MS: Final = 1_000
 
 
 class Client(Protocol):
@@ -80,6 +81,7 @@ class Broker:
         if commit is not None:
             commit.on_writable = self._on_writable
         self._turn_ms = 0  # the time of this turn; 0 between turns
+        self._woken_ms = 0  # the time of the last turn that a client had to do with
         self._mark = 0  # how many events there were before the engine was called
         self._has_room = True  # in the log, for what time does to jobs
         self._awake: dict[Client, None] = {}
@@ -100,9 +102,9 @@ class Broker:
         """The clients that are connected."""
         return list(self._clients)
 
-    def has_clients(self) -> bool:
-        """Whether any client is connected."""
-        return len(self._clients) > 0
+    def is_serving(self) -> bool:
+        """Whether a client has had to do with a turn of late. One that only stays connected does not count."""
+        return self.now_ms() - self._woken_ms < _LATELY_MS
 
     async def wait_for_no_clients(self) -> None:
         """Return when the last client is gone."""
@@ -188,8 +190,7 @@ class Broker:
     def wake(self, client: Client) -> None:
         """Have `client.end_turn` called at the end of this turn."""
         self._awake[client] = None
-        if not self._turn_ms:
-            self._begin_turn()
+        self._woken_ms = self._turn_ms or self._begin_turn()
 
     async def close(self) -> None:
         """Stop the timer, so that nothing happens by itself any more, and close the log."""

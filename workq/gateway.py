@@ -122,7 +122,7 @@ class Gateway:
     """
 
     def __init__(self, broker: Broker) -> None:
-        self.run_queue = RunQueue(broker.has_clients)
+        self.run_queue = RunQueue(broker.is_serving)
         self._broker = broker
         # Used again, since the log counts those who hold a batch to know how many to wait for with the next.
         self._idle: list[_Call] = []

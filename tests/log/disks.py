@@ -1,5 +1,6 @@
 """Disks that fail, disks that remember what was durable, so that a power cut can be played, and what it leaves."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping
@@ -152,17 +153,65 @@ class MemoryFiles(Files):
         return self._contents[name]
 
 
+class Kernel(KernelSync):
+    """Syncs in no thread, but on the files of the test, and when the test lets it."""
+
+    def __init__(self, files: "RecordingFiles") -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK)
+        self.may_sync = True
+        self.may_tell = True
+        self.started: list[int] = []  # files whose sync is not over
+        self.syncs = 0
+        self._files = files
+        self._error: OSError | None = None
+        self._is_over = False
+
+    def start(self, fd: int) -> None:
+        self.started.append(fd)
+        if self.may_sync:
+            self.sync()
+
+    def sync(self) -> None:
+        """What was started is over."""
+        self.syncs += 1
+        self._error = None
+        try:
+            self._files.sync(self.started.pop())
+        except OSError as error:
+            self._error = error
+        self._is_over = True
+        if self.may_tell:
+            os.eventfd_write(self.fd, 1)
+
+    def is_over(self) -> bool:
+        return self._is_over
+
+    def finish(self) -> None:
+        if not self._is_over:
+            raise BlockingIOError
+        self._is_over = False
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.fd)
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
 class RecordingFiles(Files):
     """Real file operations, and a record of them. What is in the directory at first counts as durable.
 
     operations  in order; the first `settled` of them made what was there before
     broken      names of operations that fail from now on
+    kernel      syncs what needs no thread, if there is one
     """
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.operations: list[object] = []
         self.broken: set[str] = set()
+        self.kernel: Kernel | None = None
         self._inodes: dict[str, int] = {}
         self._open: dict[int, int] = {}
         for name in segment_files(directory):
@@ -212,7 +261,7 @@ class RecordingFiles(Files):
         self.operations.append(Sync(self._open[fd]))
 
     def kernel_sync(self) -> KernelSync | None:
-        return None
+        return self.kernel
 
     def sync_directory(self) -> None:
         self._may_fail("sync_directory")

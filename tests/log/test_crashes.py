@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from tests.engine.replay import one_by_one
-from tests.log.disks import MemoryFiles, Note, RecordingFiles, cut_power, kill_process, segment_files
+from tests.log.disks import Kernel, MemoryFiles, Note, RecordingFiles, cut_power, kill_process, segment_files
 from tests.log.logs import SEGMENT_SIZE, quietly, reopened
 from tests.log.states import START_MS, Snapshot, Story, snapshot
 from workq.commit import GroupCommit, SyncPolicy
@@ -135,13 +135,19 @@ TROUBLES = ({"sync"}, {"write"}, {"allocate"}, {"create"}, {"remove"}, {"sync_di
 @pytest.mark.parametrize(
     "trouble", [set(), *TROUBLES, set.union(*TROUBLES)], ids=lambda trouble: "+".join(sorted(trouble)) or "none"
 )
-@pytest.mark.parametrize("policy", ["always", "interval", "os"])
-async def test_crash(policy: SyncPolicy, trouble: set[str], rng: Random, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("policy", "by_kernel"),
+    [("always", True), ("always", False), ("interval", False), ("os", False)],
+    ids=["always", "always-by-thread", "interval", "os"],
+)
+async def test_crash(policy: SyncPolicy, by_kernel: bool, trouble: set[str], rng: Random, tmp_path: Path) -> None:
     for story in range(STORIES):
         home = tmp_path / f"story-{story}"
         home.mkdir()
         for _ in range(2):
-            told = Told(RecordingFiles(home), policy, rng)
+            files = RecordingFiles(home)
+            files.kernel = Kernel(files) if by_kernel else None
+            told = Told(files, policy, rng)
             await told.tell(150, frozenset(trouble))
             snapshots = told.snapshots()
             assert snapshot(reopened(home)) == snapshots[-1]

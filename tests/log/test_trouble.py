@@ -5,7 +5,6 @@ The whole server side runs in the test's own event loop, on files whose operatio
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.log.disks import RecordingFiles
+from tests.log.disks import Kernel, RecordingFiles
 from tests.log.logs import reopened
 from workq.broker import Broker, Clock
 from workq.commands import Clear, Delete
@@ -26,76 +25,24 @@ from workq.engine.engine import CLEARED_AT_ONCE
 from workq.engine.job import LEASED, READY, SCHEDULED
 from workq.gateway import Gateway, ServerUnavailable
 from workq.log.filelog import open_files
-from workq.log.kernelsync import KernelSync
 from workq.replies import OK, Cleared
 from workq.tcp import Connection, HangupWatch
 
 PATIENCE_S = 10.0
 
 
-class Kernel(KernelSync):
-    """Syncs in no thread, but on the files of the test, and when the test lets it."""
-
-    def __init__(self, files: RecordingFiles) -> None:
-        self.fd = os.eventfd(0, os.EFD_NONBLOCK)
-        self.may_sync = True
-        self.may_tell = True
-        self.started: list[int] = []  # files whose sync is not over
-        self.syncs = 0
-        self._files = files
-        self._error: OSError | None = None
-        self._is_over = False
-
-    def start(self, fd: int) -> None:
-        self.started.append(fd)
-        if self.may_sync:
-            self.sync()
-
-    def sync(self) -> None:
-        """What was started is over."""
-        self.syncs += 1
-        self._error = None
-        try:
-            self._files.sync(self.started.pop())
-        except OSError as error:
-            self._error = error
-        self._is_over = True
-        if self.may_tell:
-            os.eventfd_write(self.fd, 1)
-
-    def is_over(self) -> bool:
-        return self._is_over
-
-    def finish(self) -> None:
-        if not self._is_over:
-            raise BlockingIOError
-        self._is_over = False
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.fd)
-        if self._error is not None:
-            raise self._error
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
 class SlowFiles(RecordingFiles):
     """Files whose sync can be made to take as long as the test likes.
 
     sync_threads  which threads have synced
-    kernel        syncs what needs no thread, if there is one
     """
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.kernel: Kernel | None = None
         self.sync_threads: set[threading.Thread] = set()
         self.syncing = threading.Event()
         self.may_sync = threading.Event()
         self.may_sync.set()
-
-    def kernel_sync(self) -> KernelSync | None:
-        return self.kernel
 
     def sync(self, fd: int) -> None:
         self.sync_threads.add(threading.current_thread())
