@@ -101,12 +101,15 @@ class KernelSync:
 
     def finish(self) -> None:
         """What was begun is over, and durable if nothing is raised; `BlockingIOError` if it is not over yet."""
-        if not self.is_over():
+        over = self._over.value
+        if over == self._taken.value:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._is_waiting = False
-        taken = self._taken.value
-        _, result, _ = _COMPLETION.unpack_from(self._completions, taken * _COMPLETION.size % len(self._completions))
-        self._taken.value = taken + 1
+        # The place follows from `over`: so no processor reads what is there before it knows that it is.
+        _, result, _ = _COMPLETION.unpack_from(
+            self._completions, (over - 1) * _COMPLETION.size % len(self._completions)
+        )
+        self._taken.value = over
         if result < 0:
             raise OSError(-result, os.strerror(-result))
 
