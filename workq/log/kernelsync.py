@@ -6,6 +6,7 @@ io_submit(2), has the work done on the processor that asked for it, which is the
 learns of a sync of 0.2 ms when its time slice ends, after 4 ms.
 """
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -115,8 +116,9 @@ class KernelSync:
 
     def close(self) -> None:
         """Wait for what was begun, and be of no more use."""
-        if self._is_waiting:
-            self._call(_ENTER, self.fd, 0, 1, _WAIT, 0, 0)
+        while self._is_waiting and not self.is_over():
+            with contextlib.suppress(InterruptedError):  # by a signal
+                self._call(_ENTER, self.fd, 0, 1, _WAIT, 0, 0)
         os.close(self.fd)
 
     def _call(self, *arguments: object) -> int:
