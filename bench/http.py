@@ -286,10 +286,11 @@ def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: b
 
 @click.command()
 @click.option("--only", "parts", type=click.Choice(_PARTS), multiple=True, help="Measure only this; may be repeated.")
+@click.option("--server", "names", multiple=True, metavar="SERVER", help="Measure only this build; may be repeated.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="How long to push jobs.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of latencies: the median counts.")
 @click.option("--waiting", type=click.IntRange(1), default=10_000, show_default=True, help="Jobs in a throttled queue.")
-def main(parts: Sequence[str], seconds: float, rounds: int, waiting: int) -> None:
+def main(parts: Sequence[str], names: Sequence[str], seconds: float, rounds: int, waiting: int) -> None:
     """Measure the HTTP doors, with --data-dir and --log-sync always: jobs accepted and delivered a second, beside a
     bare handler and the commits of MariaDB; the latency of TCP meanwhile; the CPU time of jobs that wait.
     """
@@ -297,6 +298,11 @@ def main(parts: Sequence[str], seconds: float, rounds: int, waiting: int) -> Non
     if shutil.which("wrk") is None:
         raise BenchError("wrk is not installed; on Debian and Ubuntu: apt install wrk")
     builds = [server for server in find_servers()[0] if server.protocol == "workq"]
+    if unknown := set(names) - {build.name for build in builds}:
+        raise BenchError(
+            f"there is no {' or '.join(sorted(unknown))}, only {', '.join([each.name for each in builds])}"
+        )
+    builds = [build for build in builds if not names or build.name in names]
     for part in parts or _PARTS:
         if part == "doors":
             table = _doors_table(builds, seconds)
