@@ -23,6 +23,7 @@ from workq.replies import Reply, ServerInfo, Unavailable
 _LONGEST_SLEEP_MS = 3_600_000
 # One turn in 16 is timed.
 _TIMED_TURNS: Final = 15
+# For how long a client counts that did something.
 _LATELY_MS: Final = 1_000
 
 

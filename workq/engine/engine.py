@@ -784,7 +784,7 @@ class Engine:
         jobs: list[LeasedJob] = []
         if not front:
             return jobs, 0
-        event = LeasedInARow(queue, front, now_ms)
+        event = LeasedInARow(front, now_ms)
         event.apply(self.state)
         traffic = queue.traffic
         if now_ms >= traffic.slot_ends_ms:

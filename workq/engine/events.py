@@ -10,7 +10,6 @@ it can be forgotten. Applied where they were made they change nothing.
 from mypy_extensions import mypyc_attr
 
 from workq.engine.job import COMPLETED, FAILED, GONE, LEASED, READY, SCHEDULED, Job
-from workq.engine.queue import Queue
 from workq.engine.state import State
 from workq.record import Record
 
@@ -92,16 +91,15 @@ class Leased(JobEvent):
 class LeasedInARow(Event):
     """The first ready jobs of a queue were handed to a worker: `Leased`, for each of them, and as such in the log."""
 
-    __match_args__ = ("queue", "jobs", "at_ms")
+    __match_args__ = ("jobs", "at_ms")
     __slots__ = __match_args__
 
-    def __init__(self, queue: Queue, jobs: list[Job], at_ms: int) -> None:
-        self.queue = queue
+    def __init__(self, jobs: list[Job], at_ms: int) -> None:
         self.jobs = jobs
         self.at_ms = at_ms
 
     def apply(self, state: State) -> None:
-        state.lease_front(self.queue, self.jobs, self.at_ms)
+        state.lease_front(self.jobs, self.at_ms)
 
     def one_by_one(self) -> list[Event]:
         """What the log has to know of it."""

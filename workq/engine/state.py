@@ -183,8 +183,9 @@ class State:
             self.deadlines.remove(job, job.deadline_ms)
         self._enter(job, to, deadline_ms)
 
-    def lease_front(self, queue: Queue, jobs: list[Job], at_ms: int) -> None:
-        """Lease `jobs`, the first of `queue.front`, where no options say for how long: each as `Leased` does it."""
+    def lease_front(self, jobs: list[Job], at_ms: int) -> None:
+        """Lease `jobs`, the first of their queue's `front`, which has no options: each as `Leased` does it."""
+        queue = jobs[0].queue
         queue.drop_front(jobs)
         queue.counts[READY] -= len(jobs)
         queue.counts[LEASED] += len(jobs)

@@ -72,7 +72,6 @@ class KernelSync:
             os.close(self.fd)
             raise
         self._submit = _integers(_ENTER, self.fd, 1, 0, 0, 0, 0)
-        self._is_waiting = False
 
     def _map(self, parameters: _Parameters) -> None:
         """Share memory with the kernel: a ring with what is asked for, and one with what is over."""
@@ -94,7 +93,6 @@ class KernelSync:
         if self._syscall(*self._submit) < 0:
             self._asked.value -= 1
             raise _system_error()
-        self._is_waiting = True
 
     def is_over(self) -> bool:
         """Whether what was begun is over."""
@@ -105,7 +103,6 @@ class KernelSync:
         over = self._over.value
         if over == self._taken.value:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        self._is_waiting = False
         # The place follows from `over`: so no processor reads what is there before it knows that it is.
         _, result, _ = _COMPLETION.unpack_from(
             self._completions, (over - 1) * _COMPLETION.size % len(self._completions)
@@ -116,7 +113,7 @@ class KernelSync:
 
     def close(self) -> None:
         """Wait for what was begun, and be of no more use."""
-        while self._is_waiting and not self.is_over():
+        while self._asked.value != self._over.value:
             with contextlib.suppress(InterruptedError):  # by a signal
                 self._call(_ENTER, self.fd, 0, 1, _WAIT, 0, 0)
         os.close(self.fd)
