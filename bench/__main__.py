@@ -3,7 +3,7 @@
 import runpy
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench import report
 from bench.chart import draw
-from bench.errors import BenchError
+from bench.errors import BenchError, check_names
 from bench.loadgen import LoadGenerator
 from bench.machine import describe
 from bench.measure import Measurement, Plan
@@ -117,13 +117,13 @@ def _measure(
 
 
 def _chosen_scenarios(names: Sequence[str]) -> list[Scenario]:
-    _check(names, [scenario.name for scenario in SCENARIOS], "--only")
+    check_names(names, [scenario.name for scenario in SCENARIOS], "--only")
     return [scenario for scenario in SCENARIOS if not names or scenario.name in names]
 
 
 def _chosen_servers(console: Console, names: Sequence[str]) -> list[Server]:
     servers, absent = find_servers()
-    _check(names, [*[server.name for server in servers], *absent], "--server")
+    check_names(names, [*[server.name for server in servers], *absent], "--server")
     for name, reason in absent.items():
         if not names or name in names:
             console.print(f"[yellow]without {name}: {reason}", soft_wrap=True)
@@ -131,12 +131,6 @@ def _chosen_servers(console: Console, names: Sequence[str]) -> list[Server]:
     if not chosen:
         raise BenchError("there is no server to measure")
     return chosen
-
-
-def _check(names: Iterable[str], known: Sequence[str], option: str) -> None:
-    for name in names:
-        if name not in known:
-            raise BenchError(f"{option} {name}: not one of {', '.join(known)}")
 
 
 def _stop(number: int, _: object) -> None:

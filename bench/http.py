@@ -26,7 +26,7 @@ import attrs
 import click
 from rich.table import Table
 
-from bench.errors import BenchError, NotMeasured
+from bench.errors import BenchError, NotMeasured, check_names
 from bench.loadgen import LoadGenerator, may_be_first
 from bench.mariadb import commit_rate
 from bench.report import new_console
@@ -298,10 +298,7 @@ def main(parts: Sequence[str], names: Sequence[str], seconds: float, rounds: int
     if shutil.which("wrk") is None:
         raise BenchError("wrk is not installed; on Debian and Ubuntu: apt install wrk")
     builds = [server for server in find_servers()[0] if server.protocol == "workq"]
-    if unknown := set(names) - {build.name for build in builds}:
-        raise BenchError(
-            f"there is no {' or '.join(sorted(unknown))}, only {', '.join([each.name for each in builds])}"
-        )
+    check_names(names, [build.name for build in builds], "--server")
     builds = [build for build in builds if not names or build.name in names]
     for part in parts or _PARTS:
         if part == "doors":

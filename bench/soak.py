@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-from bench.errors import BenchError, NotMeasured
+from bench.errors import BenchError, NotMeasured, check_names
 from bench.loadgen import LoadGenerator, RawFigures
 from bench.report import new_console
 from bench.scenarios import Load
@@ -89,15 +89,16 @@ def _longest_ms(figures: Sequence[RawFigures]) -> float:
 def main(seconds: float, jobs: int, rounds: int, name: str | None) -> None:
     """Show the pauses of a server that holds many jobs, over ten minutes."""
     servers, _ = find_servers()
-    chosen = [server for server in servers if server.protocol == "workq" and name in (None, server.name)]
-    if not chosen:
-        raise BenchError(f"--server {name}: not one of {', '.join([server.name for server in servers])}")
+    builds = [server for server in servers if server.protocol == "workq"]
+    if name is not None:
+        check_names([name], [build.name for build in builds], "--server")
+    chosen = next(build for build in builds if name in (None, build.name))
     baseline = next((server for server in servers if server.name == BASELINE), None)
     console = new_console()
-    console.print(f"[bold]{chosen[0].name}[/], {chosen[0].version}")
+    console.print(f"[bold]{chosen.name}[/], {chosen.version}")
     bench = Soak(console, LoadGenerator())
     with ExitStack() as stack:
-        empty, full = [stack.enter_context(running(chosen[0], log=False)) for _ in range(2)]
+        empty, full = [stack.enter_context(running(chosen, log=False)) for _ in range(2)]
         control = None if baseline is None else stack.enter_context(running(baseline, log=False))
         bench.fill(full, jobs)
         bench.compare(empty, full, rounds, min(seconds, 1.0))
