@@ -89,6 +89,7 @@ typedef struct {
 static const Protocol *protocol;
 static const char *scenario = "cycle";
 static unsigned port, connections = 1, depth = 1, queue_count = 0, priorities = 0;
+static char queue_letter = 'q';
 static size_t payload_size = 100, result_size = 100;
 static uint64_t ttl_ms = 3600000;
 static uint64_t jobs_limit = UINT64_MAX;
@@ -739,7 +740,7 @@ static double number(const char *option, const char *text, double lowest, double
 
 static void read_options(int argc, char **argv) {
     enum { PROTOCOL, PORT, PID, SCENARIO, CONNECTIONS, DEPTH, PAYLOAD, RESULT, TTL, JOBS, SECONDS, WARMUP, QUEUES,
-           PRIORITIES };
+           LETTER, PRIORITIES };
     static const struct option options[] = {
         {"protocol", required_argument, NULL, PROTOCOL},       /* workq, beanstalk, redis */
         {"port", required_argument, NULL, PORT},               /* of the server, on 127.0.0.1 */
@@ -754,6 +755,7 @@ static void read_options(int argc, char **argv) {
         {"seconds", required_argument, NULL, SECONDS},         /* measure so long */
         {"warmup", required_argument, NULL, WARMUP},           /* seconds before that */
         {"queues", required_argument, NULL, QUEUES},           /* default: one for each connection */
+        {"letter", required_argument, NULL, LETTER},           /* with which their names begin, 'q' */
         {"priorities", required_argument, NULL, PRIORITIES},   /* each job has one of so many */
         {0},
     };
@@ -777,6 +779,7 @@ static void read_options(int argc, char **argv) {
         case SECONDS: seconds = number(name, optarg, 0, 1e6); break;
         case WARMUP: warmup = number(name, optarg, 0, 1e6); break;
         case QUEUES: queue_count = number(name, optarg, 1, 1e7); break;
+        case LETTER: queue_letter = optarg[0]; break;
         case PRIORITIES: priorities = number(name, optarg, 1, 1e9); break;
         default: exit(2);
         }
@@ -808,7 +811,7 @@ int main(int argc, char **argv) {
     filler = allocate(longest, 1);
     memset(filler, 'x', longest);
     queues = allocate(queue_count, sizeof(Name));
-    for (unsigned i = 0; i < queue_count; i++) queues[i] = numbered('q', i);
+    for (unsigned i = 0; i < queue_count; i++) queues[i] = numbered(queue_letter, i);
     epoll = epoll_create1(0);
 
     long rss_before = server_rss_bytes();

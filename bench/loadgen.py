@@ -68,6 +68,7 @@ class LoadGenerator:
             "depth": load.depth,
             "payload": load.payload_bytes,
             "queues": load.queues,
+            "letter": load.queue_letter,
             "priorities": load.priorities,
             "ttl": load.ttl_ms,
             "jobs": load.jobs,

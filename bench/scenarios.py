@@ -18,6 +18,7 @@ class Load:
     depth: int = 1
     payload_bytes: int = 100
     queues: int | None = None
+    queue_letter: str | None = None
     priorities: int | None = None
     ttl_ms: int | None = None
     jobs: int | None = None

@@ -38,8 +38,10 @@ class Soak:
         self._generator = generator
 
     def fill(self, target: RunningServer, jobs: int) -> None:
-        """Add `jobs` that stay: whoever leases one of them has added another."""
-        load = Load(kind="add", connections=16, depth=32, queues=1, ttl_ms=_RESIDENT_TTL_MS, jobs=jobs)
+        """Add `jobs` that stay, to a queue that nobody leases from."""
+        load = Load(
+            kind="add", connections=16, depth=32, queues=1, queue_letter="r", ttl_ms=_RESIDENT_TTL_MS, jobs=jobs
+        )
         figures = self._generator.measure(target, load)
         self._console.print(f"{jobs:,} jobs added; the longest wait for a reply was {_longest_ms([figures]):.1f} ms")
 
