@@ -10,6 +10,7 @@ import pytest
 from tests.test_gateway import make
 from workq import commands as c
 from workq import replies as r
+from workq.broker import Client
 from workq.dispatch.http_client import Connection as WorkerConnection
 from workq.dispatch.request import first_request
 from workq.dispatch.target import PushTarget
@@ -144,12 +145,16 @@ async def test_requests_that_come_together_are_begun_in_portions() -> None:
         connection.connection_lost(None)
 
 
-class TcpClient:
+class TcpClient(Client):
     """As a TCP connection is one: `on_answer` is called when it may be answered."""
 
     def __init__(self, on_answer: Callable[[], None], *, on_disk: bool) -> None:
+        super().__init__()
         self._on_answer = on_answer
         self._on_disk = on_disk
+
+    def serve(self) -> None:
+        pass
 
     def end_turn(self) -> None:
         if not self._on_disk:

@@ -1,15 +1,18 @@
 """The engine with a clock, on an event loop: the one thing that doors talk to.
 
-A loop turn is the unit of work. Commands are executed as their bytes arrive; at the end of the turn the events of all
-of them leave together, and then the replies of all connections do. So a busy server pays for a write and a wake-up
-once per turn, not once per command.
+A loop turn is the unit of work. At its end the commands of all connections whose bytes have arrived are executed, then
+the events of all of them leave together, and then the replies of all connections do. So a busy server pays for a write
+and a wake-up once per turn, not once per command; and reading, executing and writing come each in a row, so that the
+caches of the processor hold one of them at a time.
 """
 
 import asyncio
 import heapq
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 from workq.commands import Command, InspectServer
 from workq.commit import GroupCommit, Holder
@@ -17,7 +20,7 @@ from workq.engine import NEVER_MS, Engine, OnReply, Waiter
 from workq.engine.job import Job
 from workq.engine.queue import Queue
 from workq.figures import MOST_QUEUES, Figures, Histogram, QueueFigures
-from workq.replies import Reply, ServerInfo, Unavailable
+from workq.replies import Reply, ServerInfo
 
 # The longest sleep; a deadline further away is approached in steps.
 _LONGEST_SLEEP_MS = 3_600_000
@@ -27,23 +30,33 @@ _TIMED_TURNS: Final = 15
 _LATELY_MS: Final = 1_000
 
 
-class Client(Protocol):
-    """What a door registers with the broker for each of its connections."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Client(Holder):
+    """Base of what a door registers with the broker for each of its connections.
+
+    is_awake  whether the broker will call `serve` and `end_turn`
+    """
+
+    __slots__ = ("is_awake",)
+
+    def __init__(self) -> None:
+        self.is_awake = False
+
+    def serve(self) -> None:
+        """The turn in which `wake` was called ends: execute what has come."""
+        raise NotImplementedError
 
     def end_turn(self) -> None:
-        """The turn in which `wake` was called ends: send what there is to send."""
-
-    def hold(self) -> None:
-        """The replies given so far are for the batch of events that is being written now: see `Broker.changed`."""
-
-    def release(self, lost: Unavailable | None) -> None:
-        """The oldest batch held is as durable as promised: its replies may leave. If it was `lost`, that instead."""
+        """All have been served, and the log has the events: send what there is to send."""
+        raise NotImplementedError
 
     def shut_down(self) -> None:
         """Close, in good order but soon."""
+        raise NotImplementedError
 
     def abort(self) -> None:
         """Close at once."""
+        raise NotImplementedError
 
 
 class Clock:
@@ -85,7 +98,7 @@ class Broker:
         self._woken_ms = 0  # the time of the last turn that a client had to do with
         self._mark = 0  # how many events there were before the engine was called
         self._has_room = True  # in the log, for what time does to jobs
-        self._awake: dict[Client, None] = {}
+        self._awake: list[Client] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = NEVER_MS
         self._clients: set[Client] = set()
@@ -119,7 +132,8 @@ class Broker:
     def disconnect(self, client: Client) -> None:
         """`client` is gone."""
         self._clients.discard(client)
-        self._awake.pop(client, None)
+        if client.is_awake and client in self._awake:
+            self._awake.remove(client)
         if not self._clients:
             self._no_clients.set()
 
@@ -189,8 +203,10 @@ class Broker:
         self._engine.cancel(waiter)
 
     def wake(self, client: Client) -> None:
-        """Have `client.end_turn` called at the end of this turn."""
-        self._awake[client] = None
+        """Have `client.serve` and `client.end_turn` called at the end of this turn."""
+        if not client.is_awake:
+            client.is_awake = True
+            self._awake.append(client)
         self._woken_ms = self._turn_ms or self._begin_turn()
 
     async def close(self) -> None:
@@ -234,6 +250,7 @@ class Broker:
         engine.held = True  # until the next turn: `execute` must not let more happen than there is room for
 
     def _end_turn(self) -> None:
+        awake = self._serve()
         self._turn_ms = 0
         began_s, self._turn_began_s = self._turn_began_s, 0.0
         if self._commit is None:
@@ -246,10 +263,9 @@ class Broker:
         if state.finished:
             finished, state.finished = state.finished, []
             self.on_finished(finished)
-        if self._awake:
-            awake, self._awake = self._awake, {}
-            for client in awake:
-                client.end_turn()  # may execute commands, and so begin another turn
+        for client in awake:
+            client.is_awake = False
+            client.end_turn()  # may `wake`, and so begin another turn
         next_ms = self._engine.next_ms()
         if next_ms < self._timer_ms:
             self._set_timer(next_ms)
@@ -257,6 +273,16 @@ class Broker:
             self._turns.observe(time.perf_counter() - began_s)
         if self._commit is not None:
             self._commit.look()
+
+    def _serve(self) -> list[Client]:
+        """Let those who are awake execute what has come; return them, and who was woken by that."""
+        awake, self._awake = self._awake, []
+        for client in awake:
+            client.serve()
+        if self._awake:
+            awake += self._awake
+            self._awake = []
+        return awake
 
     def _on_writable(self) -> None:
         if not self._turn_ms:

@@ -14,6 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from workq.broker import Broker
 from workq.commands import Command, Release
+from workq.commit import Holder
 from workq.engine import Waiter
 from workq.figures import Figures
 from workq.replies import LeasedJob, LeasedJobs, Reply, Unavailable
@@ -37,7 +38,7 @@ class ServerUnavailable(Exception):
 _STOPPING = Unavailable("The server is stopping")
 
 
-class _Call:
+class _Call(Holder):
     """One command on its way: what the broker knows of it."""
 
     __slots__ = ("_broker", "_run_queue", "_future", "reply", "_lost")
@@ -81,7 +82,7 @@ class _Call:
             self._future.set_result(reply)
 
 
-class Outbox(Generic[T]):
+class Outbox(Holder, Generic[T]):
     """Commands of somebody in the house who gives many and waits for none: he is told batch by batch.
 
     on_durable  called with those whose commands the log has now, or has lost: then with what to say of that

@@ -11,9 +11,9 @@ import select
 import socket
 from typing import Final, cast
 
-from workq.broker import Broker
+from workq.broker import Broker, Client
 from workq.commands import Command, Quit
-from workq.engine import Waiter
+from workq.engine import OnReply, Waiter
 from workq.protocol.server import Decoder, Malformed, encode
 from workq.replies import Refused, Reply, Unavailable
 
@@ -23,10 +23,10 @@ READ_AHEAD: Final = 1_048_576
 WRITE_AHEAD: Final = 262_144
 
 
-class Connection:
+class Connection(Client):
     """One client: an `asyncio.Protocol` by its methods.
 
-    It does not inherit from it, because a compiled class cannot have an interpreted base.
+    It does not inherit from that, because a compiled class cannot have an interpreted base.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Connection:
         "_ahead",
         "_starved",
         "_waiter",
+        "_deliver",
         "_replies",
         "_replies_size",
         "_unsaved",
@@ -49,12 +50,14 @@ class Connection:
     )
 
     def __init__(self, broker: Broker, hangups: "HangupWatch") -> None:
+        super().__init__()
         self._broker = broker
         self._hangups = hangups
         self._decoder = Decoder()
         self._ahead: list[Command | Malformed] = []  # decoded, held back by a command that waits or by replies
         self._starved = True  # there is nothing complete to execute
         self._waiter: Waiter | None = None  # the command that holds back the others
+        self._deliver: OnReply = self._on_reply  # bound once, not for each command: a cycle, until the connection ends
         self._replies: list[bytes] = []
         self._replies_size = 0
         self._unsaved = -1  # the first of the replies that has to wait for the log
@@ -81,12 +84,16 @@ class Connection:
         self._give_up()
         self._hangups.forget(self)
         self._broker.disconnect(self)
+        self._deliver = _nobody_is_told
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of commands arrived."""
+        """Bytes of commands arrived. They are executed when the turn ends, with those of all others."""
         self._decoder.feed(data)
-        self._starved = False
-        self._serve()
+        if self._starved:
+            self._starved = False
+        else:
+            self._bound_reading()
+        self._broker.wake(self)
 
     def eof_received(self) -> bool:
         """The client sends no more. It gets the replies to what it sent; if it waits, it is taken to be gone."""
@@ -102,15 +109,28 @@ class Connection:
     def resume_writing(self) -> None:
         """The client reads again."""
         self._write_paused = False
-        self._serve()
+        self._broker.wake(self)
 
     # -- called by the broker, the server and the hang-up watch ----------------------------------------------------
 
+    def serve(self) -> None:
+        """Execute commands until there are none, one has to wait, or replies have to leave first."""
+        while self._may_go_on():
+            commands = self._ahead or self._decoder.take()
+            done = self._execute(commands)
+            if self._ahead or done < len(commands):
+                self._ahead = commands[done:]
+            if not commands or not (self._ahead or self._decoder.buffered()):
+                self._starved = True
+                break
+        if self._read_paused or not self._starved:
+            self._bound_reading()
+
     def end_turn(self) -> None:
-        """Send the replies of this turn, and go on with commands that were held back."""
+        """Send the replies of this turn. Commands that were held back go on in the next one."""
         self._send_saved()
-        if not self._starved:
-            self._serve()
+        if not self._starved and self._may_go_on():
+            self._broker.wake(self)
         if (self._at_eof or self._draining) and self._waiter is None and self._is_done():
             self._transport.close()
 
@@ -121,6 +141,8 @@ class Connection:
         self._replies = []
         self._replies_size = 0
         self._unsaved = -1
+        if not self._starved:
+            self._broker.wake(self)
 
     def release(self, lost: Unavailable | None) -> None:
         """The log has written what the oldest replies held depend on, or has `lost` it."""
@@ -151,26 +173,17 @@ class Connection:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _serve(self) -> None:
-        """Execute commands until there are none, one has to wait, or replies have to leave first."""
-        while self._waiter is None and not self._write_paused and self._replies_size < WRITE_AHEAD:
-            commands = self._ahead or self._decoder.take()
-            if not commands:
-                self._starved = True
-                break
-            self._ahead = self._execute(commands)
-        if self._replies:
-            self._broker.wake(self)
-        if self._read_paused or not self._starved:
-            self._bound_reading()
+    def _may_go_on(self) -> bool:
+        return self._waiter is None and not self._write_paused and self._replies_size < WRITE_AHEAD
 
-    def _execute(self, commands: list[Command | Malformed]) -> list[Command | Malformed]:
-        """Execute `commands` up to one that waits, or to the bound of replies; return those that are left."""
+    def _execute(self, commands: list[Command | Malformed]) -> int:
+        """Execute `commands` up to one that waits, or to the bound of replies; return how many are done with."""
         broker = self._broker
         replies = self._replies
-        on_reply = self._on_reply
-        rest = iter(commands)
-        for command in rest:
+        on_reply = self._deliver
+        done = 0
+        for command in commands:
+            done += 1
             if isinstance(command, Malformed):
                 self._reply(Refused(command.text))
                 if command.fatal:
@@ -185,16 +198,16 @@ class Connection:
                 self._replies_size += len(encoded)
                 if isinstance(command, Quit):
                     self._end()
-                    return []
+                    return len(commands)
                 if self._replies_size >= WRITE_AHEAD:
-                    return list(rest)
+                    break
             else:
                 self._waiter = answer
                 if self._hung_up or self._draining:
                     self._give_up()
-                    return []
-                return list(rest)
-        return []
+                    return len(commands)
+                break
+        return done
 
     def _on_reply(self, reply: Reply) -> None:
         """The command that waited is answered; those behind it go on when the turn ends."""
@@ -313,3 +326,7 @@ class HangupWatch:
                 connection = self._watched[descriptor]
                 self.forget(connection)
                 connection.hang_up()
+
+
+def _nobody_is_told(reply: Reply) -> None:
+    """The client of the command is gone."""

@@ -17,7 +17,7 @@ from tests.engine.replay import one_by_one
 from tests.log.disks import Kernel, MemoryFiles, Note, RecordingFiles, cut_power, kill_process, segment_files
 from tests.log.logs import SEGMENT_SIZE, quietly, reopened
 from tests.log.states import START_MS, Snapshot, Story, snapshot
-from workq.commit import GroupCommit, SyncPolicy
+from workq.commit import GroupCommit, Holder, SyncPolicy
 from workq.engine import Engine
 from workq.engine.events import Counters, Event
 from workq.engine.state import State
@@ -31,7 +31,7 @@ STORIES = int(os.environ.get("WORKQ_TEST_STORIES", 1))
 SEED = int(os.environ.get("WORKQ_TEST_SEED", 0)) or random.SystemRandom().getrandbits(32)
 
 
-class Waiting:
+class Waiting(Holder):
     """Stands for the clients of a turn: notes among the file operations when they are answered."""
 
     def __init__(self, files: RecordingFiles, events: int) -> None:
