@@ -68,6 +68,13 @@ LONGEST_REMEMBERED: Final = 512
 MAX_TAKEN: Final = 64
 
 _DASH: Final = ord("-")
+_CR: Final = ord("\r")
+_LF: Final = ord("\n")
+# What the commands begin with that are remembered.
+_A: Final = ord("a")
+_C: Final = ord("c")
+_L: Final = ord("l")
+_T: Final = ord("t")
 
 
 class Malformed(Record):
@@ -203,15 +210,10 @@ class Decoder:
         """
         data = self._data
         pos = self._pos
-        for _ in range(most - len(found)):
-            word = data[pos : pos + 4]
-            if word == b"add ":
-                id_at = pos + 4
-                known = self._add
-            elif word == b"comp" and data[pos + 4 : pos + 9] == b"lete ":
-                id_at = pos + 9
-                known = self._complete
-            elif word == b"leas":
+        size = len(data)
+        while pos < size and len(found) < most:
+            first = data[pos]
+            if first == _L:
                 known = self._lease
                 if known is None or data[pos : pos + len(known.text)] != known.text:
                     known = _look_up(_leases, data, pos)
@@ -222,49 +224,49 @@ class Decoder:
                 found.append(known.command)
                 pos += len(known.text)
                 continue
-            elif word == b"touc" and data[pos + 4 : pos + 6] == b"h ":
-                id_end = pos + 42
-                known = self._touch
-                if known is None or data[id_end : id_end + len(known.text)] != known.text:
-                    known = _look_up(_touches, data, id_end)
-                    if known is None:
-                        break
-                    self._touch = known
-                touched = _read_id(data[pos + 6 : id_end])
-                if touched is None:
+            if first == _A:
+                id_at = pos + 4
+                if data[pos:id_at] != b"add ":
                     break
-                found.append(c.Touch(touched, known.attempt))
-                pos = id_end + len(known.text)
-                continue
+                known = self._add
+            elif first == _C:
+                id_at = pos + 9
+                if data[pos:id_at] != b"complete ":
+                    break
+                known = self._complete
+            elif first == _T:
+                id_at = pos + 6
+                if data[pos:id_at] != b"touch ":
+                    break
+                known = self._touch
             else:
                 break
             id_end = id_at + 36
             if known is None or data[id_end : id_end + len(known.text)] != known.text:
-                is_add = word == b"add "
-                known = _look_up(_adds if is_add else _completes, data, id_end)
+                known = _look_up(_adds if first == _A else _completes if first == _C else _touches, data, id_end)
                 if known is None:
                     break
-                if is_add:
+                if first == _A:
                     self._add = known
-                else:
+                elif first == _C:
                     self._complete = known
-            start = id_end + len(known.text)
-            end = start + known.size
-            line_end = data[end : end + 2]
-            if line_end == b"\r\n":
-                after = end + 2
-            elif line_end[:1] == b"\n":
-                after = end + 1
-            else:
-                break
+                else:
+                    self._touch = known
+            start = after = id_end + len(known.text)
+            if first != _T:
+                after = _line_after(data, start + known.size)
+                if after == 0:
+                    break
             job_id = _read_id(data[id_at:id_end])
             if job_id is None:
                 break
             spec = known.spec
-            if spec is None:
-                found.append(c.Complete(job_id, data[start:end], known.attempt))
+            if first == _T:
+                found.append(c.Touch(job_id, known.attempt))
+            elif spec is None:
+                found.append(c.Complete(job_id, data[start : start + known.size], known.attempt))
             else:
-                found.append(c.Add(job_id, spec, data[start:end], b"", known.delay_ms))
+                found.append(c.Add(job_id, spec, data[start : start + known.size], b"", known.delay_ms))
             pos = after
         self._pos = pos
 
@@ -555,6 +557,17 @@ def _look_up(memory: _Memory, data: bytes, start: int) -> _Known | None:
     """What the rest of a line means, from `start` to its end, if that is remembered."""
     end = data.find(b"\n", start)
     return memory.get(data[start : end + 1]) if end >= 0 else None
+
+
+def _line_after(data: bytes, end: int) -> int:
+    """Where the next line begins if this one ends at `end`; 0 if no line end is there, or not all of it."""
+    size = len(data)
+    if end < size:
+        if data[end] == _LF:
+            return end + 1
+        if data[end] == _CR and end + 1 < size and data[end + 1] == _LF:
+            return end + 2
+    return 0
 
 
 # In each of these: first every argument is read, then each is checked against its range, in the documented order.
@@ -863,36 +876,35 @@ class _Words:
 
     __slots__ = ("name", "ttr_ms", "size", "attempt", "text")
 
-    def __init__(self) -> None:
-        self.name = b""
+    def __init__(self, name: bytes) -> None:
+        self.name = name
         self.ttr_ms = -1
         self.size = -1
         self.attempt = -1
         self.text = b""
 
     def of(self, job: r.LeasedJob) -> bytes:
-        """The end of the line of `job`."""
+        """The end of the line of `job`, which has this name."""
         size = len(job.payload)
-        if (
-            size != self.size
-            or job.ttr_ms != self.ttr_ms
-            or job.attempt != self.attempt
-            or (job.name is not self.name and job.name != self.name)
-        ):
-            self.name = job.name
+        if size != self.size or job.ttr_ms != self.ttr_ms or job.attempt != self.attempt:
             self.ttr_ms = job.ttr_ms
             self.size = size
             self.attempt = job.attempt
             attempt = b" %d" % job.attempt if job.attempt else b""
-            self.text = b" %b %d %d%b\r\n" % (job.name, job.ttr_ms, size, attempt)
+            self.text = b" %b %d %d%b\r\n" % (self.name, job.ttr_ms, size, attempt)
         return self.text
 
 
-_words: Final = _Words()
+_words: Final[dict[bytes, _Words]] = {}  # by name
 
 
 def _encode_job(job: r.LeasedJob, head: bytes) -> bytes:
-    return b"%b%b%b%b\r\n" % (head, format_id(job.job_id), _words.of(job), job.payload)
+    words = _words.get(job.name)
+    if words is None:
+        if len(_words) >= MAX_REMEMBERED:
+            _words.clear()
+        words = _words[job.name] = _Words(job.name)
+    return b"%b%b%b%b\r\n" % (head, format_id(job.job_id), words.of(job), job.payload)
 
 
 def _encode_result(reply: r.JobResult) -> bytes:
