@@ -107,9 +107,14 @@ class TimerWheel(Generic[Item]):
         """Cancel `item`, set for `deadline_ms`. An item that `step` has returned is not set any more."""
         level, number = self._place_of(deadline_ms)
         slot = self._slot(level, number)
-        if slot is not None and item in slot:
-            del slot[item]
-        elif item in self._open:
+        if slot is not None:
+            try:
+                del slot[item]
+            except KeyError:
+                pass
+            else:
+                return
+        if item in self._open:
             del self._open[item]
         elif self._aside or self._open_aside:
             self._remove_aside(item, (number << (level << 3), level))
