@@ -100,14 +100,14 @@ def lived(draw: st.DrawFn) -> Job:
     """A job in the midst of its life."""
     job = draw(jobs)
     job.state = draw(st.sampled_from((SCHEDULED, READY, LEASED, COMPLETED, FAILED)))
-    job.place = draw(st.integers(0, 2**63))
     job.attempts = draw(st.integers(0, 2**32 - 1))
     job.deadline_ms = draw(times)
     if job.state in (COMPLETED, FAILED):
         job.result = draw(blobs)
     job.extra = draw(
-        st.none() | st.builds(Extra, blobs, blobs, st.integers(0, job.attempts), st.integers(0, 2**32 - 1))
+        st.none() | st.builds(Extra, blobs, blobs, st.integers(0, job.attempts), st.integers(0, 2**32 - 1), times)
     )
+    job.place = draw(st.integers(0, 2**63))
     if job.extra is not None and job.extra.is_empty():
         job.extra = None
     return job

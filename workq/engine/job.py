@@ -31,26 +31,42 @@ TRANSITIONS: Final[dict[int, frozenset[int]]] = {
 NEVER_MS: Final = 2**62
 
 
+# Of a job that was never sent to the back.
+_UNMOVED: Final = -1
+
+
 class Extra:
     """What few jobs have, so that the others do not pay for it.
 
-    meta      what a door keeps with the job: its own business, opaque to everybody else
-    progress  the last progress that a worker reported
-    spent     attempts that do not count any more, because a `retry` came after them
-    fails     how often an attempt failed
+    meta          what a door keeps with the job: its own business, opaque to everybody else
+    progress      the last progress that a worker reported
+    spent         attempts that do not count any more, because a `retry` came after them
+    fails         how often an attempt failed
+    scheduled_ms  the time it was scheduled for, 0 when it was added without one
+    place         its place if it was sent to the back
     """
 
-    __slots__ = ("meta", "progress", "spent", "fails")
+    __slots__ = ("meta", "progress", "spent", "fails", "scheduled_ms", "place")
 
-    def __init__(self, meta: bytes = b"", progress: bytes = b"", spent: int = 0, fails: int = 0) -> None:
+    def __init__(
+        self,
+        meta: bytes = b"",
+        progress: bytes = b"",
+        spent: int = 0,
+        fails: int = 0,
+        scheduled_ms: int = 0,
+        place: int = _UNMOVED,
+    ) -> None:
         self.meta = meta
         self.progress = progress
         self.spent = spent
         self.fails = fails
+        self.scheduled_ms = scheduled_ms
+        self.place = place
 
     def copy(self) -> "Extra":
         """The same, apart."""
-        return Extra(self.meta, self.progress, self.spent, self.fails)
+        return Extra(self.meta, self.progress, self.spent, self.fails, self.scheduled_ms, self.place)
 
     def size(self) -> int:
         """Bytes of what has no fixed length."""
@@ -58,7 +74,14 @@ class Extra:
 
     def is_empty(self) -> bool:
         """Whether there is nothing in it."""
-        return not self.meta and not self.progress and self.spent == 0 and self.fails == 0
+        return (
+            not self.meta
+            and not self.progress
+            and self.spent == 0
+            and self.fails == 0
+            and self.scheduled_ms == 0
+            and self.place == _UNMOVED
+        )
 
 
 class Job:
@@ -67,8 +90,6 @@ class Job:
     job_id        16 bytes
     seq           order of creation, unique
     created_ms    Unix time of creation
-    scheduled_ms  the time it was scheduled for, 0 when it was added without one
-    place         its place among those that were created or scheduled alike: `seq`, or later if it was sent to the back
     queue         the queue it is in, from the moment it is inserted into the state
     before, after its neighbours in the `JobList` of its queue and state
     attempts      how often it was leased in all its life: no two leases of it have the same number, so this one fences
@@ -82,9 +103,7 @@ class Job:
         "spec",
         "payload",
         "created_ms",
-        "scheduled_ms",
         "seq",
-        "place",
         "state",
         "attempts",
         "deadline_ms",
@@ -109,17 +128,40 @@ class Job:
         self.spec = spec
         self.payload = payload
         self.created_ms = created_ms
-        self.scheduled_ms = scheduled_ms
         self.seq = seq
-        self.place = seq
         self.state = GONE
         self.attempts = 0
         self.deadline_ms = 0
         self.result: bytes | None = None
         self.queue: Queue
-        self.extra: Extra | None = Extra(meta) if meta else None
+        self.extra: Extra | None = Extra(meta, scheduled_ms=scheduled_ms) if meta or scheduled_ms else None
         self.before: Job | None = None
         self.after: Job | None = None
+
+    @property
+    def scheduled_ms(self) -> int:
+        """The time it was scheduled for, 0 when it was added without one."""
+        return 0 if self.extra is None else self.extra.scheduled_ms
+
+    @property
+    def place(self) -> int:
+        """Its place among those that were created or scheduled alike: `seq`, or later if it was sent to the back."""
+        return self.seq if self.extra is None or self.extra.place == _UNMOVED else self.extra.place
+
+    @place.setter
+    def place(self, place: int) -> None:
+        if place != self.place:
+            self.more().place = place if place != self.seq else _UNMOVED
+
+    def is_unmoved(self) -> bool:
+        """Whether it was never sent to the back."""
+        return self.extra is None or self.extra.place == _UNMOVED
+
+    def more(self) -> Extra:
+        """Its `extra`, made if it has none."""
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra
 
     @property
     def meta(self) -> bytes:
@@ -138,10 +180,8 @@ class Job:
 
     @fails.setter
     def fails(self, fails: int) -> None:
-        if self.extra is not None:
-            self.extra.fails = fails
-        elif fails:
-            self.extra = Extra(fails=fails)
+        if fails or self.extra is not None:
+            self.more().fails = fails
 
     @property
     def spent(self) -> int:
@@ -155,8 +195,7 @@ class Job:
 
     def copy(self) -> "Job":
         """The job as it is now, for the log; what happens to either does not change the other."""
-        copy = Job(self.job_id, self.spec, self.payload, self.created_ms, self.scheduled_ms, self.seq)
-        copy.place = self.place
+        copy = Job(self.job_id, self.spec, self.payload, self.created_ms, 0, self.seq)
         copy.state = self.state
         copy.attempts = self.attempts
         copy.deadline_ms = self.deadline_ms
@@ -174,7 +213,8 @@ class Job:
         ttl_ms = self.spec.ttl_ms
         if ttl_ms == 0 or ttl_ms >= NEVER_MS:
             return NEVER_MS
-        return (self.scheduled_ms or self.created_ms) + ttl_ms
+        begins_ms = self.created_ms if self.extra is None else self.scheduled_ms or self.created_ms
+        return begins_ms + ttl_ms
 
     def __repr__(self) -> str:
         return f"<Job {self.job_id.hex()} {self.spec.name.decode()} {STATE_NAMES[self.state]}>"

@@ -37,7 +37,7 @@ def _deadline_ms(job: Job) -> int:
 
 def _is_fresh(job: Job) -> bool:
     """Whether an entry of `Level.fresh` counts."""
-    return job.state == READY and job.place == job.seq
+    return job.state == READY and (job.extra is None or job.is_unmoved())
 
 
 def _counts(entry: _Entry) -> bool:
@@ -70,7 +70,8 @@ class Level:
     def push(self, job: Job) -> None:
         self.live += 1
         fresh = self.fresh
-        if job.scheduled_ms == 0 and (not fresh or fresh[-1].seq < job.seq) and job.place == job.seq:
+        is_new = job.extra is None or (job.scheduled_ms == 0 and job.is_unmoved())
+        if is_new and (not fresh or fresh[-1].seq < job.seq):
             fresh.append(job)
         else:
             heapq.heappush(self.placed, _entry(job))
@@ -167,11 +168,6 @@ class Level:
             if place != last_place:
                 yield job
             last_place = place
-
-    def _fresh_ready(self) -> Iterator[Job]:
-        for job in self.fresh:
-            if job.state == READY and job.place == job.seq:
-                yield job
 
 
 class JobList:

@@ -5,7 +5,7 @@ from typing import Final
 from sortedcontainers import SortedDict, SortedList
 
 from workq.engine.documents import AREA_NAMES, QUEUES, RECURRED, RECURRING, unpack_options
-from workq.engine.job import FAILED, GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Extra, Job
+from workq.engine.job import FAILED, GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Job
 from workq.engine.queue import JobList, Queue
 from workq.engine.recurring import Recurring, next_ms, unpack_position
 from workq.engine.table import JobTable
@@ -213,9 +213,7 @@ class State:
         job.result = None
         job.fails = 0
         if job.attempts:
-            if job.extra is None:
-                job.extra = Extra()
-            job.extra.spent = job.attempts
+            job.more().spent = job.attempts
         self.move(job, READY)
 
     def extend(self, job: Job, deadline_ms: int) -> None:
@@ -228,9 +226,7 @@ class State:
 
     def set_progress(self, job: Job, progress: bytes) -> None:
         """Let `job` have this progress, b"" for none."""
-        extra = job.extra
-        if extra is None:
-            extra = job.extra = Extra()
+        extra = job.more()
         if not job.spec.foreground:
             self.stored_bytes += len(progress) - len(extra.progress)
         extra.progress = progress

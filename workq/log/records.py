@@ -327,9 +327,12 @@ class Decoder:
         if spent > attempts:
             raise BadRecord(f"a carried job with {attempts} attempts, {spent} of them before a retry")
         spec = self._spec(body[_CARRIED.size : meta_at])
-        job = Job(job_id, spec, body[payload_at:result_at], created_ms, scheduled_ms, seq)
-        if meta_length or progress_length or spent:
-            job.extra = Extra(body[meta_at:progress_at], body[progress_at:payload_at], spent)
+        meta = body[meta_at:progress_at]
+        job = Job(job_id, spec, body[payload_at:result_at], created_ms, scheduled_ms, seq, meta)
+        if progress_length or spent:
+            extra = job.more()
+            extra.progress = body[progress_at:payload_at]
+            extra.spent = spent
         job.place = place
         job.state = state
         job.attempts = attempts
