@@ -65,12 +65,14 @@ def extensions() -> list[Extension]:
 
     compiled: list[Extension] = mypycify(
         ["--ignore-missing-imports", "--no-warn-unused-ignores", *HOT],
-        opt_level="3",
+        opt_level="2",
         debug_level="0",
         group_name="workq",
     )
     for extension in compiled:
         extension.optional = True  # a compiler that fails is like none
+        if os.name == "posix":  # functions that nobody else can see are inlined, and called without a detour
+            extension.extra_compile_args.append("-fvisibility=hidden")
     return compiled
 
 
