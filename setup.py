@@ -51,6 +51,8 @@ HOT = [
     "workq/dispatch/request.py",
     "workq/dispatch/sender.py",
 ]
+# Of mypy, where only what pyproject.toml requires for building is installed.
+OPTIONS = ["--ignore-missing-imports", "--no-warn-unused-ignores"]
 
 
 def extensions() -> list[Extension]:
@@ -63,12 +65,11 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify
 
-    compiled: list[Extension] = mypycify(
-        ["--ignore-missing-imports", "--no-warn-unused-ignores", *HOT],
-        opt_level="2",
-        debug_level="0",
-        group_name="workq",
-    )
+    try:
+        compiled: list[Extension] = mypycify([*OPTIONS, *HOT], opt_level="2", debug_level="0", group_name="workq")
+    except SystemExit:
+        print("workq: mypyc cannot compile it, see above: installing pure Python, which is slower", file=sys.stderr)
+        return []
     for extension in compiled:
         extension.optional = True  # a compiler that fails is like none
         if os.name == "posix":  # functions that nobody else can see are inlined, and called without a detour

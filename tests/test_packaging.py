@@ -3,12 +3,17 @@
 import ast
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tomllib
+import venv
 import zipfile
 from email.message import Message
 from email.parser import Parser
+from importlib.metadata import distribution as metadata_of
 from pathlib import Path
 
 import pytest
@@ -77,9 +82,7 @@ def test_each_command_it_installs_has_a_script_in_the_checkout(wheel: zipfile.Zi
 
 def test_no_interpreted_class_inherits_from_a_compiled_one():
     """It could not be made where the hot rooms are compiled; where they are not, nobody would notice."""
-    (hot,) = [node.value for node in parsed(PROJECT / "setup.py").body if is_hot(node)]
-    listed = {PROJECT / node.value for node in ast.walk(hot) if isinstance(node, ast.Constant)}
-    compiled = {path for path in listed if path.exists()} | set((PROJECT / "workq" / "engine").glob("[a-z]*.py"))
+    compiled = compiled_modules()
     native = {
         f"{module_of(path)}.{node.name}"
         for path in compiled
@@ -106,13 +109,40 @@ def test_no_interpreted_class_inherits_from_a_compiled_one():
     assert bad == []
 
 
+def test_what_building_requires_is_enough_to_compile(tmp_path: Path):
+    """On a fresh machine nothing else is installed when pip builds; what mypy does not see there has no types."""
+    venv.create(tmp_path, symlinks=True)
+    (packages,) = tmp_path.glob("lib/python3*/site-packages")
+    for requirement in tomllib.loads((PROJECT / "pyproject.toml").read_text())["build-system"]["requires"]:
+        files = metadata_of(re.split("[<>=]", requirement)[0]).files or []
+        for name in {path.parts[0] for path in files} - {"..", "__pycache__"}:
+            (packages / name).symlink_to(sysconfig.get_path("purelib") + "/" + name)
+    options = ast.literal_eval(assigned("OPTIONS"))
+    mypy = [sys.executable, "-m", "mypy", f"--python-executable={tmp_path}/bin/python", f"--cache-dir={tmp_path}/cache"]
+    checked = subprocess.run(
+        [*mypy, *options, *map(str, sorted(compiled_modules()))], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def compiled_modules() -> set[Path]:
+    listed = {PROJECT / node.value for node in ast.walk(assigned("HOT")) if isinstance(node, ast.Constant)}
+    return {path for path in listed if path.exists()} | set((PROJECT / "workq" / "engine").glob("[a-z]*.py"))
+
+
+def assigned(name: str) -> ast.expr:
+    """What setup.py gives to a name of its own."""
+    (value,) = [
+        node.value
+        for node in parsed(PROJECT / "setup.py").body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+    ]
+    return value
+
+
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(PROJECT).with_suffix("").parts)
 
 
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
-
-
-def is_hot(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOT"
