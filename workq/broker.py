@@ -144,7 +144,7 @@ class Broker:
         if kind is not self._last_kind:  # commands come in runs, so a run is counted
             self._end_run(kind)
         self._last_count += 1
-        if isinstance(command, InspectServer):
+        if kind is InspectServer:
             self.changed = False
             return ServerInfo(len(self._clients), self._engine.state.evicted_jobs, self._started_ms)
         commit = self._commit

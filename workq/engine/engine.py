@@ -674,7 +674,7 @@ class Engine:
 
     def _is_full(self, spec: JobSpec) -> bool:
         queue = self.state.queues.get(spec.name)
-        return queue is not None and queue.is_full()
+        return queue is not None and queue.options is not None and queue.is_full()
 
     def _create(
         self, job_id: bytes, spec: JobSpec, payload: bytes, now_ms: int, scheduled_ms: int, meta: bytes = b""

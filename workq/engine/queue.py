@@ -187,7 +187,13 @@ class JobList:
 
     def add(self, job: Job) -> None:
         """Put `job` at the end."""
-        self._append(job, job)
+        end = self.last
+        if end is None:
+            self.first = job
+        else:
+            end.after = job
+            job.before = end
+        self.last = job
 
     def remove(self, job: Job) -> None:
         """Take out `job`, which must be in it."""
@@ -206,16 +212,8 @@ class JobList:
             before = job
         last = jobs[-1]
         self._cut(first, last)
-        to._append(first, last)
-
-    def _append(self, first: Job, last: Job) -> None:
-        end = self.last
-        if end is None:
-            self.first = first
-        else:
-            end.after = first
-            first.before = end
-        self.last = last
+        to.add(first)
+        to.last = last
 
     def _cut(self, first: Job, last: Job) -> None:
         before = first.before

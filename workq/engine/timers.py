@@ -50,8 +50,8 @@ class TimerWheel(Generic[Item]):
         "next_ms",
         "_now_ms",
         "_levels",
-        "_last_level",
-        "_last_number",
+        "_last_from_ms",
+        "_last_until_ms",
         "_last_slot",
         "_aside",
         "_starts",
@@ -67,9 +67,9 @@ class TimerWheel(Generic[Item]):
         self.next_ms = NEVER_MS
         self._now_ms = now_ms
         self._levels: list[dict[int, dict[Item, None]]] = [{} for _ in range(_LEVELS)]
-        # The slot that was last looked for: most often it is the next one, too.
-        self._last_level = -1
-        self._last_number = 0
+        # The slot that was last looked for, and its deadlines: most often it is the next one, too.
+        self._last_from_ms = 0
+        self._last_until_ms = 0
         self._last_slot: dict[Item, None] = {}
         # By start and level of a slot: the dicts of it that were full, in the order of their time.
         self._aside: dict[tuple[int, int], list[dict[Item, None]]] = {}
@@ -90,7 +90,10 @@ class TimerWheel(Generic[Item]):
 
     def add(self, item: Item, deadline_ms: int) -> None:
         """Set `item`, whose deadline may have passed already. It must not be set twice."""
-        self._slot_for(deadline_ms)[item] = None
+        slot = self._last_slot
+        if not self._last_from_ms <= deadline_ms < self._last_until_ms or len(slot) >= self._most_in_dict:
+            slot = self._slot_for(deadline_ms)
+        slot[item] = None
 
     def add_all(self, items: list[Item], deadline_ms: int) -> None:
         """Set `items`, which have the same deadline."""
@@ -105,8 +108,10 @@ class TimerWheel(Generic[Item]):
 
     def remove(self, item: Item, deadline_ms: int) -> None:
         """Cancel `item`, set for `deadline_ms`. An item that `step` has returned is not set any more."""
-        level, number = self._place_of(deadline_ms)
-        slot = self._slot(level, number)
+        slot: dict[Item, None] | None = self._last_slot
+        if not self._last_from_ms <= deadline_ms < self._last_until_ms:
+            level, number = self._place_of(deadline_ms)
+            slot = self._slot(level, number)
         if slot is not None:
             try:
                 del slot[item]
@@ -117,6 +122,7 @@ class TimerWheel(Generic[Item]):
         if item in self._open:
             del self._open[item]
         elif self._aside or self._open_aside:
+            level, number = self._place_of(deadline_ms)
             self._remove_aside(item, (number << (level << 3), level))
 
     def step(self, now_ms: int) -> Item | None:
@@ -155,7 +161,7 @@ class TimerWheel(Generic[Item]):
             if start_ms < self.next_ms:
                 self.next_ms = start_ms
         slot = self._levels[level][number] = {}
-        self._last_level = -1
+        self._forget_last()
         return slot
 
     def _place_of(self, deadline_ms: int) -> tuple[int, int]:
@@ -167,14 +173,17 @@ class TimerWheel(Generic[Item]):
         return level, deadline_ms >> (level << 3)
 
     def _slot(self, level: int, number: int) -> dict[Item, None] | None:
-        if number != self._last_number or level != self._last_level:
-            slot = self._levels[level].get(number)
-            if slot is None:
-                return None
-            self._last_level = level
-            self._last_number = number
+        """The slot, if there is one; remembered for the next deadlines."""
+        slot = self._levels[level].get(number)
+        if slot is not None:
+            self._last_from_ms = number << (level << 3)
+            self._last_until_ms = (number + 1) << (level << 3)
             self._last_slot = slot
-        return self._last_slot
+        return slot
+
+    def _forget_last(self) -> None:
+        """The slot that was last looked for is another one now, or time has passed."""
+        self._last_until_ms = 0
 
     def _remove_aside(self, item: Item, slot: tuple[int, int]) -> None:
         aside = self._aside.get(slot, [])
@@ -197,7 +206,7 @@ class TimerWheel(Generic[Item]):
             start_ms, level = heapq.heappop(starts)
             self._now_ms = max(self._now_ms, start_ms)
             last = self._levels[level].pop(start_ms >> (level << 3))
-            self._last_level = -1
+            self._forget_last()
             self._open_aside = [last, *reversed(self._aside.pop((start_ms, level), []))]
             self._open_level = level
         self._open = self._open_aside.pop()
@@ -216,12 +225,12 @@ class TimerWheel(Generic[Item]):
                 self.next_ms = start_ms
                 break
             del self._levels[level][number]
-            self._last_level = -1
             heapq.heappop(starts)
         else:
             self.next_ms = NEVER_MS
         if self.next_ms > now_ms:
             self._now_ms = max(self._now_ms, now_ms)
+        self._forget_last()
 
     def _dicts(self) -> list[dict[Item, None]]:
         slots = [slot for level in self._levels for slot in level.values()]

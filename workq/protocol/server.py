@@ -68,8 +68,6 @@ LONGEST_REMEMBERED: Final = 512
 MAX_TAKEN: Final = 64
 
 _DASH: Final = ord("-")
-_CR: Final = ord("\r")
-_LF: Final = ord("\n")
 # What the commands begin with that are remembered.
 _A: Final = ord("a")
 _C: Final = ord("c")
@@ -211,7 +209,9 @@ class Decoder:
         data = self._data
         pos = self._pos
         size = len(data)
-        while pos < size and len(found) < most:
+        for _ in range(most - len(found)):
+            if pos == size:
+                break
             first = data[pos]
             if first == _L:
                 known = self._lease
@@ -254,8 +254,13 @@ class Decoder:
                     self._touch = known
             start = after = id_end + len(known.text)
             if first != _T:
-                after = _line_after(data, start + known.size)
-                if after == 0:
+                end = start + known.size
+                line_end = data[end : end + 2]
+                if line_end == b"\r\n":
+                    after = end + 2
+                elif line_end[:1] == b"\n":
+                    after = end + 1
+                else:
                     break
             job_id = _read_id(data[id_at:id_end])
             if job_id is None:
@@ -557,17 +562,6 @@ def _look_up(memory: _Memory, data: bytes, start: int) -> _Known | None:
     """What the rest of a line means, from `start` to its end, if that is remembered."""
     end = data.find(b"\n", start)
     return memory.get(data[start : end + 1]) if end >= 0 else None
-
-
-def _line_after(data: bytes, end: int) -> int:
-    """Where the next line begins if this one ends at `end`; 0 if no line end is there, or not all of it."""
-    size = len(data)
-    if end < size:
-        if data[end] == _LF:
-            return end + 1
-        if data[end] == _CR and end + 1 < size and data[end + 1] == _LF:
-            return end + 2
-    return 0
 
 
 # In each of these: first every argument is read, then each is checked against its range, in the documented order.
