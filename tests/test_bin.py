@@ -326,10 +326,19 @@ class TestTest:
 
     def test_tells_when_there_is_no_compiled_build_to_test(self, checkout: Checkout):
         checkout.break_program("cc")
-        status, _, err = checkout.run("test")
+        status, _, err = checkout.run("test", CC="a-compiler-that-is-not-there")
         assert status == 0
         assert err.splitlines()[-1] == "workq: not compiled: the tests ran on the pure build only"
         assert self.checks(checkout) == list(self.ALL[:-1])
+
+    def test_fails_when_a_compiler_that_is_there_did_not_compile(self, checkout: Checkout):
+        checkout.break_program("cc")
+        status, _, err = checkout.run("test", CC=checkout.make_program("a-compiler", "#!/bin/sh"))
+        assert status == 1
+        assert err.splitlines()[-2:] == [
+            f"workq: not compiled, although there is a C compiler: see {checkout.venv / 'pip.log'}",
+            "failed: compile",
+        ]
 
     def test_runs_only_pytest_when_given_arguments(self, checkout: Checkout):
         assert checkout.run("test", "tests/test_config.py", "-k", "a or b")[0] == 0

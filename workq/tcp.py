@@ -82,6 +82,7 @@ class Connection(Client):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and so is whatever it waited for."""
         self._give_up()
+        self._end()
         self._hangups.forget(self)
         self._broker.disconnect(self)
         self._deliver = _nobody_is_told
