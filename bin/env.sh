@@ -97,7 +97,7 @@ make_venv() {
 }
 
 install() {
-    (cd "$root" && "$venv/bin/python" -m pip install --disable-pip-version-check --retries 2 -e "$1") \
+    (cd "$root" && "$venv/bin/python" -m pip install --verbose --disable-pip-version-check --retries 2 -e "$1") \
         >"$venv/pip.log" 2>&1
 }
 
