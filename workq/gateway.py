@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from workq.broker import Broker
 from workq.commands import Command, Release
 from workq.commit import Holder
-from workq.engine import Waiter
+from workq.engine import Waiter, nobody_is_told
 from workq.figures import Figures
 from workq.replies import LeasedJob, LeasedJobs, Reply, Unavailable
 from workq.run_queue import RunQueue
@@ -96,7 +96,7 @@ class Outbox(Holder, Generic[T]):
 
     def execute(self, command: Command, who: T) -> Reply | None:
         """Execute a `command` that never waits. None if it is done and the log is to have it first; else its reply."""
-        reply = self._broker.execute(command, _nobody_is_told)
+        reply = self._broker.execute(command, nobody_is_told)
         assert isinstance(reply, Reply)
         if not self._broker.changed:
             return reply
@@ -160,7 +160,7 @@ class Gateway:
 
         It is for what does no harm when a crash undoes it.
         """
-        answer = self._broker.execute(command, _nobody_is_told)
+        answer = self._broker.execute(command, nobody_is_told)
         assert isinstance(answer, Reply)
         if isinstance(answer, Unavailable):
             raise ServerUnavailable(answer.text)
@@ -224,7 +224,3 @@ class Gateway:
         self._stopping = True
         for future, waiter in self._waiting.items():
             self._stop(future, waiter)
-
-
-def _nobody_is_told(reply: Reply) -> None:
-    """The command does not wait, so there is nothing to tell later."""

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from workq.broker import Broker, Client
 from workq.commands import Command, Quit
-from workq.engine import OnReply, Waiter
+from workq.engine import OnReply, Waiter, nobody_is_told
 from workq.protocol.server import Decoder, Malformed, encode
 from workq.replies import Refused, Reply, Unavailable
 
@@ -85,7 +85,7 @@ class Connection(Client):
         self._end()
         self._hangups.forget(self)
         self._broker.disconnect(self)
-        self._deliver = _nobody_is_told
+        self._deliver = nobody_is_told
 
     def data_received(self, data: bytes) -> None:
         """Bytes of commands arrived. They are executed when the turn ends, with those of all others."""
@@ -327,7 +327,3 @@ class HangupWatch:
                 connection = self._watched[descriptor]
                 self.forget(connection)
                 connection.hang_up()
-
-
-def _nobody_is_told(reply: Reply) -> None:
-    """The client of the command is gone."""

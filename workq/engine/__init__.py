@@ -2,6 +2,6 @@
 
 from workq.engine.engine import Engine
 from workq.engine.job import NEVER_MS
-from workq.engine.waiters import OnReply, Waiter
+from workq.engine.waiters import OnReply, Waiter, nobody_is_told
 
-__all__ = ["NEVER_MS", "Engine", "OnReply", "Waiter"]
+__all__ = ["NEVER_MS", "Engine", "OnReply", "Waiter", "nobody_is_told"]

@@ -11,6 +11,10 @@ from workq.values import BULK_BYTES
 OnReply: TypeAlias = Callable[[Reply], None]
 
 
+def nobody_is_told(reply: Reply) -> None:
+    """An `OnReply` for a command that does not wait, or whose client is gone."""
+
+
 class Waiter:
     """A blocked command. Its reply goes to `on_reply`, exactly once, unless the waiter is cancelled."""
 

@@ -9,7 +9,7 @@ import re
 import sys
 from binascii import unhexlify
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from workq import commands as c
 from workq import replies as r
@@ -66,6 +66,8 @@ MAX_REMEMBERED: Final = 16_384
 LONGEST_REMEMBERED: Final = 512
 # Commands decoded in one go: enough to make a go cheap, few enough not to hold much memory for tiny ones.
 MAX_TAKEN: Final = 64
+
+T = TypeVar("T")
 
 _DASH: Final = ord("-")
 # What the commands begin with that are remembered.
@@ -541,9 +543,13 @@ def _wait(text: bytes) -> int:
 
 def _remember(memory: _Memory, known: _Known) -> None:
     if len(known.text) <= LONGEST_REMEMBERED:
-        if len(memory) >= MAX_REMEMBERED:
-            memory.clear()
-        memory[known.text] = known
+        _put(memory, known.text, known)
+
+
+def _put(memory: dict[bytes, T], key: bytes, value: T) -> None:
+    if len(memory) >= MAX_REMEMBERED:
+        memory.clear()
+    memory[key] = value
 
 
 def _read_id(text: bytes) -> bytes | None:
@@ -895,9 +901,8 @@ _words: Final[dict[bytes, _Words]] = {}  # by name
 def _encode_job(job: r.LeasedJob, head: bytes) -> bytes:
     words = _words.get(job.name)
     if words is None:
-        if len(_words) >= MAX_REMEMBERED:
-            _words.clear()
-        words = _words[job.name] = _Words(job.name)
+        words = _Words(job.name)
+        _put(_words, job.name, words)
     return b"%b%b%b%b\r\n" % (head, format_id(job.job_id), words.of(job), job.payload)
 
 
