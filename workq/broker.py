@@ -305,7 +305,7 @@ class Broker:
 def _largest_queues(queues: list[Queue]) -> list[QueueFigures]:
     """The queues with the most jobs, and all others as one."""
     largest = heapq.nlargest(MOST_QUEUES, queues, key=_size) if len(queues) > MOST_QUEUES else queues
-    figures = [QueueFigures(queue.name.decode(), list(queue.counts)) for queue in largest]
+    figures = [QueueFigures(queue.name.decode(), queue.counts) for queue in largest]
     if len(queues) > MOST_QUEUES:
         told = set(largest)
         others = [queue.counts for queue in queues if queue not in told]

@@ -56,7 +56,7 @@ class LogFigures:
 
 @attrs.frozen
 class QueueFigures:
-    """Jobs of a queue by state, indexed as `STATE_NAMES`; `name` None for all queues that are not told apart."""
+    """Jobs of a queue by state, in the order of `STATE_NAMES`; `name` None for all queues that are not told apart."""
 
     name: str | None
     jobs: list[int]

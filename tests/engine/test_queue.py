@@ -19,7 +19,7 @@ class Levels:
     """A level and its plain counterpart, a list of the jobs that are ready."""
 
     def __init__(self) -> None:
-        self.level = Level()
+        self.level = Level(0)
         self.ready: list[Job] = []
         self.away: list[Job] = []
         self.created = 0

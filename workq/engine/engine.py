@@ -9,7 +9,30 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from workq import commands as c
+from workq.commands import (
+    Add,
+    Clear,
+    Command,
+    Complete,
+    ConfigureQueue,
+    Delete,
+    Fail,
+    GetDocument,
+    Lease,
+    ListDocuments,
+    PauseQueue,
+    Progress,
+    PutDocument,
+    Recur,
+    Release,
+    Result,
+    Results,
+    ResumeQueue,
+    Retry,
+    Run,
+    Schedule,
+    Touch,
+)
 from workq.engine import inspect
 from workq.engine.documents import DOORS, QUEUES, RECURRED, RECURRING, pack_options
 from workq.engine.events import (
@@ -128,54 +151,54 @@ class Engine:
 
     # -- the caller's side ---------------------------------------------------------------------------------------
 
-    def execute(self, command: c.Command, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+    def execute(self, command: Command, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         """Do `command`. What is due by `now_ms` should have happened before: see `tick`.
 
         Returns its reply, or the waiter that will give the reply to `on_reply` later, from within another call. The
         replies of other clients' waiters are given to them before this returns.
         """
         # In the order of their frequency; a dict of methods would be slower, compiled and not.
-        if isinstance(command, c.Lease):
+        if type(command) is Lease:
             return self._lease(command, now_ms, on_reply)
-        if isinstance(command, c.Complete):
+        if type(command) is Complete:
             return self._complete(command, now_ms)
-        if isinstance(command, c.Add):
+        if type(command) is Add:
             return self._add(command, now_ms)
-        if isinstance(command, c.Result):
+        if type(command) is Result:
             return self._result(command, now_ms, on_reply)
-        if isinstance(command, c.Results):
+        if type(command) is Results:
             return self._results(command, now_ms, on_reply)
-        if isinstance(command, c.Run):
+        if type(command) is Run:
             return self._run(command, now_ms, on_reply)
-        if isinstance(command, c.Schedule):
+        if type(command) is Schedule:
             return self._schedule(command, now_ms)
-        if isinstance(command, c.Fail):
+        if type(command) is Fail:
             return self._fail(command, now_ms)
-        if isinstance(command, c.Touch):
+        if type(command) is Touch:
             return self._touch(command, now_ms)
-        if isinstance(command, c.Progress):
+        if type(command) is Progress:
             return self._progress(command, now_ms)
-        if isinstance(command, c.Release):
+        if type(command) is Release:
             return self._release(command, now_ms)
-        if isinstance(command, c.Delete):
+        if type(command) is Delete:
             return self._delete(command, now_ms)
-        if isinstance(command, c.Recur):
+        if type(command) is Recur:
             return self._recur(command, now_ms)
-        if isinstance(command, c.Retry):
+        if type(command) is Retry:
             return self._retry(command, now_ms)
-        if isinstance(command, c.Clear):
+        if type(command) is Clear:
             return self._clear(command, now_ms, on_reply)
-        if isinstance(command, c.ConfigureQueue):
+        if type(command) is ConfigureQueue:
             return self._configure(command, now_ms)
-        if isinstance(command, c.PauseQueue):
+        if type(command) is PauseQueue:
             return self._pause(command.name, True, now_ms)
-        if isinstance(command, c.ResumeQueue):
+        if type(command) is ResumeQueue:
             return self._pause(command.name, False, now_ms)
-        if isinstance(command, c.PutDocument):
+        if type(command) is PutDocument:
             return self._put_document(command)
-        if isinstance(command, c.GetDocument):
+        if type(command) is GetDocument:
             return self._get_document(command)
-        if isinstance(command, c.ListDocuments):
+        if type(command) is ListDocuments:
             return self._list_documents(command)
         return inspect.answer(self.state, command, now_ms)
 
@@ -253,7 +276,7 @@ class Engine:
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def _add(self, command: c.Add, now_ms: int) -> Reply:
+    def _add(self, command: Add, now_ms: int) -> Reply:
         if self._is_taken(command.job_id):
             return DUPLICATE_JOB
         if self._is_full(command.spec):
@@ -264,7 +287,7 @@ class Engine:
             self._offer(job.queue, now_ms)
         return OK
 
-    def _schedule(self, command: c.Schedule, now_ms: int) -> Reply:
+    def _schedule(self, command: Schedule, now_ms: int) -> Reply:
         if command.run_at_ms + command.spec.ttl_ms <= now_ms:
             return Refused("Invalid Time: time and TTL together are in the past")
         if self._is_taken(command.job_id):
@@ -275,7 +298,7 @@ class Engine:
         self._offer(job.queue, now_ms)
         return OK
 
-    def _recur(self, command: c.Recur, now_ms: int) -> Reply:
+    def _recur(self, command: Recur, now_ms: int) -> Reply:
         if self._is_taken(command.job_id):
             return DUPLICATE_JOB
         next_ms = command.rule.after(now_ms)
@@ -285,7 +308,7 @@ class Engine:
         self._put(RECURRING, command.job_id, define(command))
         return OK
 
-    def _run(self, command: c.Run, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+    def _run(self, command: Run, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         if self._is_taken(command.job_id):
             return DUPLICATE_JOB
         if self._is_full(command.spec):
@@ -302,13 +325,17 @@ class Engine:
             return TIMED_OUT
         return waiter
 
-    def _lease(self, command: c.Lease, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+    def _lease(self, command: Lease, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         names = command.names
         if len(names) == 1:
             queue = self.state.queues.get(names[0]) or self.state.queue(names[0])
-            if queue.options is not None and not queue.leasers:
+            if queue.leasers:  # who comes now stands behind those who wait
+                job = None
+            elif queue.options is None:
+                job = queue.first_ready()
+            else:
                 self._weed([queue], now_ms, WEEDED_AT_ONCE)
-            job = None if queue.leasers else queue.next_job(now_ms)  # who comes now stands behind those who wait
+                job = queue.next_job(now_ms)
             if job is not None:
                 if command.count == 1:
                     return self._grant(job, now_ms, command.fenced)
@@ -331,7 +358,7 @@ class Engine:
         self._waits.add(waiter, waiter.deadline_ms)
         return waiter
 
-    def _complete(self, command: c.Complete, now_ms: int) -> Reply:
+    def _complete(self, command: Complete, now_ms: int) -> Reply:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
@@ -349,7 +376,7 @@ class Engine:
             self._offer(job.queue, now_ms)
         return OK
 
-    def _fail(self, command: c.Fail, now_ms: int) -> Reply:
+    def _fail(self, command: Fail, now_ms: int) -> Reply:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
@@ -368,7 +395,7 @@ class Engine:
         self._offer(job.queue, now_ms)
         return OK
 
-    def _touch(self, command: c.Touch, now_ms: int) -> Reply:
+    def _touch(self, command: Touch, now_ms: int) -> Reply:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
@@ -378,7 +405,7 @@ class Engine:
         self._commit(job, Touched(command.job_id, now_ms))
         return OK
 
-    def _progress(self, command: c.Progress, now_ms: int) -> Reply:
+    def _progress(self, command: Progress, now_ms: int) -> Reply:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
@@ -390,7 +417,7 @@ class Engine:
             self._commit(job, Touched(command.job_id, now_ms))
         return OK
 
-    def _release(self, command: c.Release, now_ms: int) -> Reply:
+    def _release(self, command: Release, now_ms: int) -> Reply:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
@@ -402,7 +429,7 @@ class Engine:
         self._offer(job.queue, now_ms)
         return OK
 
-    def _delete(self, command: c.Delete, now_ms: int) -> Reply:
+    def _delete(self, command: Delete, now_ms: int) -> Reply:
         job = self.state.jobs.get(command.job_id)
         if job is not None:
             self._remove(job)
@@ -415,7 +442,7 @@ class Engine:
             return NOT_FOUND
         return OK
 
-    def _result(self, command: c.Result, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+    def _result(self, command: Result, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
@@ -427,7 +454,7 @@ class Engine:
         self._watch(waiter)
         return waiter
 
-    def _results(self, command: c.Results, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+    def _results(self, command: Results, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         waiter = ResultsWaiter(on_reply, now_ms + command.wait_ms, command.job_ids)
         for job_id in command.job_ids:
             job = self.state.jobs.get(job_id)
@@ -442,7 +469,7 @@ class Engine:
         self._watch(waiter)
         return waiter
 
-    def _retry(self, command: c.Retry, now_ms: int) -> Reply:
+    def _retry(self, command: Retry, now_ms: int) -> Reply:
         job = self.state.jobs.get(command.job_id)
         if job is None:
             return NOT_FOUND
@@ -452,7 +479,7 @@ class Engine:
         self._offer(job.queue, now_ms)
         return OK
 
-    def _clear(self, command: c.Clear, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
+    def _clear(self, command: Clear, now_ms: int, on_reply: OnReply) -> Reply | Waiter:
         queue = self.state.queues.get(command.name)
         if queue is None:
             return NOT_FOUND
@@ -477,7 +504,7 @@ class Engine:
         self._offer(waiter.queue, now_ms)
         return max(deleted, 1)
 
-    def _configure(self, command: c.ConfigureQueue, now_ms: int) -> Reply:
+    def _configure(self, command: ConfigureQueue, now_ms: int) -> Reply:
         queue = self.state.queue(command.name)
         return self._set_options(queue, command.changed(queue.options or NO_OPTIONS), now_ms)
 
@@ -493,15 +520,15 @@ class Engine:
             self._wake_later(queue, now_ms)
         return OK
 
-    def _put_document(self, command: c.PutDocument) -> Reply:
+    def _put_document(self, command: PutDocument) -> Reply:
         self._put(DOORS, command.key, command.value)
         return OK
 
-    def _get_document(self, command: c.GetDocument) -> Reply:
+    def _get_document(self, command: GetDocument) -> Reply:
         value = self.state.documents[DOORS].get(command.key)
         return NOT_FOUND if value is None else Documents([(command.key, value)])
 
-    def _list_documents(self, command: c.ListDocuments) -> Reply:
+    def _list_documents(self, command: ListDocuments) -> Reply:
         documents = self.state.documents[DOORS]
         return Documents(sorted([item for item in documents.items() if item[0].startswith(command.prefix)]))
 
@@ -664,7 +691,7 @@ class Engine:
 
     def _is_taken(self, job_id: bytes) -> bool:
         state = self.state
-        return job_id in state.jobs or (len(state.recurring) > 0 and job_id in state.recurring)
+        return state.jobs.get(job_id) is not None or (len(state.recurring) > 0 and job_id in state.recurring)
 
     def _commit(self, job: Job, event: JobEvent) -> None:
         """Let `event` happen to `job`. Foreground jobs end with their connection, so their events are not kept."""
@@ -706,7 +733,7 @@ class Engine:
 
     def _hand_out(self, queue: Queue, now_ms: int, most: int) -> int:
         """Give whoever waits longest what the options of `queue` allow now, `most` jobs at most; return how many."""
-        before = queue.counts[LEASED]
+        before = queue.lists[LEASED].count
         if queue.leasers:
             self._weed([queue], now_ms, 1)
         best = queue.next_job(now_ms) if queue.leasers else None
@@ -717,7 +744,7 @@ class Engine:
             reply = self._grant_several(best, [queue], min(count, most), waiter.fenced, now_ms)
             waiter.on_reply(LeasedJobs([reply]) if count > 1 and isinstance(reply, LeasedJob) else reply)
         self._wake_later(queue, now_ms)
-        return max(queue.counts[LEASED] - before, 1)
+        return max(queue.lists[LEASED].count - before, 1)
 
     def _weed(self, queues: list[Queue], now_ms: int, most: int) -> None:
         """Let jobs fail that would be leased next and have no attempt left: their queue allows fewer than it did."""
@@ -802,15 +829,16 @@ class Engine:
 
     def _grant(self, job: Job, now_ms: int, fenced: bool) -> LeasedJob:
         self._commit(job, Leased(job.job_id, now_ms))
-        spec = job.spec
         queue = job.queue
-        if now_ms >= queue.traffic.slot_ends_ms:
-            queue.traffic.turn(now_ms)
-        queue.traffic.leased += 1
+        traffic = queue.traffic
+        if now_ms >= traffic.slot_ends_ms:
+            traffic.turn(now_ms)
+        traffic.leased += 1
         if queue.bucket is not None:
             queue.bucket.take(now_ms)
+        meta = b"" if job.extra is None else job.extra.meta
         attempt = job.attempts if fenced else 0
-        return LeasedJob(job.job_id, spec.name, queue.ttr_ms(spec), job.payload, job.meta, attempt)
+        return LeasedJob(job.job_id, queue.name, job.deadline_ms - now_ms, job.payload, meta, attempt)
 
     def _remove(self, job: Job) -> None:
         self._commit(job, Deleted(job.job_id))

@@ -58,8 +58,11 @@ class Added(JobEvent):
         self.happen(state, self.job)
 
     def happen(self, state: State, job: Job) -> None:
-        scheduled_ms = job.scheduled_ms
-        state.insert(job, SCHEDULED if scheduled_ms > job.created_ms else READY, scheduled_ms)
+        if job.extra is None:
+            state.insert(job, READY, 0)
+        else:
+            scheduled_ms = job.scheduled_ms
+            state.insert(job, SCHEDULED if scheduled_ms > job.created_ms else READY, scheduled_ms)
 
 
 @mypyc_attr(acyclic=True)
@@ -85,7 +88,7 @@ class Leased(JobEvent):
 
     def happen(self, state: State, job: Job) -> None:
         job.attempts += 1
-        state.move(job, LEASED, self.at_ms + job.queue.ttr_ms(job.spec))
+        state.lease(job, self.at_ms + job.queue.ttr_ms(job.spec))
 
 
 @mypyc_attr(acyclic=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from sortedcontainers import SortedDict
 
 from workq.engine.bucket import TokenBucket
-from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, Job
+from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, Job
 from workq.engine.traffic import Traffic
 from workq.values import JobSpec, QueueOptions
 
@@ -59,9 +59,10 @@ class Level:
     A job that was sent to the back is known by its `place`; of it only entries of the heap count, those at that place.
     """
 
-    __slots__ = ("live", "sifted", "fresh", "placed")
+    __slots__ = ("priority", "live", "sifted", "fresh", "placed")
 
-    def __init__(self) -> None:
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
         self.live = 0
         self.sifted: deque[Job] = deque()  # empty, unless `fresh` has some too
         self.fresh: deque[Job] = deque()
@@ -78,6 +79,8 @@ class Level:
 
     def first(self) -> Job:
         """The job to lease next. There must be one (`live`)."""
+        if len(self.fresh) == self.live and not self.placed and not self.sifted:
+            return self.fresh[0]
         while self.sifted and not _is_fresh(self.sifted[0]):
             self.sifted.popleft()
         fresh = self.sifted or self.fresh
@@ -175,18 +178,21 @@ class JobList:
 
     It takes no room of its own, and never grows in jumps as a dict does.
 
+    count      how many they are
     is_sorted  of finished jobs: whether they came in the order of their ends; not so after a log has given them back
     """
 
-    __slots__ = ("first", "last", "is_sorted")
+    __slots__ = ("count", "first", "last", "is_sorted")
 
     def __init__(self) -> None:
+        self.count = 0
         self.first: Job | None = None
         self.last: Job | None = None
         self.is_sorted = True
 
     def add(self, job: Job) -> None:
         """Put `job` at the end."""
+        self.count += 1
         end = self.last
         if end is None:
             self.first = job
@@ -195,9 +201,21 @@ class JobList:
             job.before = end
         self.last = job
 
-    def remove(self, job: Job) -> None:
-        """Take out `job`, which must be in it."""
-        self._cut(job, job)
+    def remove(self, first: Job, last: Job, count: int) -> None:
+        """Take out a row of `count` jobs, which must be in it; a single job is its own `first` and `last`."""
+        self.count -= count
+        before = first.before
+        after = last.after
+        if before is None:
+            self.first = after
+        else:
+            before.after = after
+            first.before = None
+        if after is None:
+            self.last = before
+        else:
+            after.before = before
+            last.after = None
 
     def move_all(self, jobs: list[Job], to: "JobList") -> None:
         """Move `jobs` to the end of `to`, at the price of one if they stand in a row here."""
@@ -206,28 +224,15 @@ class JobList:
         for job in jobs:
             if job.before is not before:
                 for each in jobs:
-                    self.remove(each)
+                    self.remove(each, each, 1)
                     to.add(each)
                 return
             before = job
         last = jobs[-1]
-        self._cut(first, last)
+        self.remove(first, last, len(jobs))
         to.add(first)
         to.last = last
-
-    def _cut(self, first: Job, last: Job) -> None:
-        before = first.before
-        after = last.after
-        if before is None:
-            self.first = after
-        else:
-            before.after = after
-        if after is None:
-            self.last = before
-        else:
-            after.before = before
-        first.before = None
-        last.after = None
+        to.count += len(jobs) - 1
 
     def page(self, cursor: int, limit: int) -> list[Job]:
         """Jobs from `cursor` on, the first first."""
@@ -267,8 +272,7 @@ class JobList:
 class Queue:
     """The jobs of one name.
 
-    counts   jobs by state, indexed by the state's number
-    lists    the jobs themselves by state, in the order in which they came into it
+    lists    its jobs by state (the state's number is the index), in the order in which they came into it
     leasers  who waits for a job of this queue, longest first
     options  what was chosen for it, None if nothing ever was
     bucket   paces its leases, if they are paced
@@ -278,7 +282,6 @@ class Queue:
 
     __slots__ = (
         "name",
-        "counts",
         "lists",
         "leasers",
         "options",
@@ -288,11 +291,11 @@ class Queue:
         "_scheduled",
         "_levels",
         "_order",
+        "_level",
     )
 
     def __init__(self, name: bytes) -> None:
         self.name = name
-        self.counts = [0] * len(STATE_NAMES)
         self.lists = [JobList() for _ in range(GONE)]
         self.leasers: OrderedDict[LeaseWaiter, None] = OrderedDict()
         self.options: QueueOptions | None = None
@@ -302,33 +305,39 @@ class Queue:
         self._scheduled: SortedDict[tuple[int, int, int], Job] | None = None  # most queues never need it
         self._levels: dict[int, Level] = {}
         self._order: list[tuple[int, Level]] = []  # a heap of the same, with the priorities negated
+        self._level: Level | None = None  # that of the last job: the next one will most likely have the same priority
+
+    @property
+    def counts(self) -> list[int]:
+        """How many jobs it has by state, indexed as `lists`."""
+        return [jobs.count for jobs in self.lists]
 
     def push_ready(self, job: Job) -> None:
         """Put a job that becomes ready in its place."""
-        priority = job.spec.priority
-        level = self._level(priority)
-        if level is None:
-            level = self._levels[priority] = Level()
-            heapq.heappush(self._order, (-priority, level))
+        level = self._level
+        if level is None or level.priority != job.spec.priority:
+            level = self._find_level(job.spec.priority)
         level.push(job)
 
     def drop_ready(self, job: Job) -> None:
         """Forget a job that is about to stop being ready."""
-        level = self._level(job.spec.priority)
-        assert level is not None
+        level = self._level
+        if level is None or level.priority != job.spec.priority:
+            level = self._find_level(job.spec.priority)
         level.drop(job)
-        if not level.live and len(self._levels) > 2 * self.counts[READY] + 2 * _TIDY_ENTRIES:
+        if not level.live and len(self._levels) > 2 * self.lists[READY].count + 2 * _TIDY_ENTRIES:
             self._levels = {priority: level for priority, level in self._levels.items() if level.live}
             self._order = sorted([(-priority, level) for priority, level in self._levels.items()])
+            self._level = None
 
-    def _level(self, priority: int) -> Level | None:
-        """The jobs of a priority; most often it is the highest that there is."""
-        order = self._order
-        if order:
-            negated, highest = order[0]
-            if negated == -priority:
-                return highest
-        return self._levels.get(priority)
+    def _find_level(self, priority: int) -> Level:
+        """The jobs of a priority."""
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = Level(priority)
+            heapq.heappush(self._order, (-priority, level))
+        self._level = level
+        return level
 
     # -- options -------------------------------------------------------------------------------------------------
 
@@ -349,7 +358,7 @@ class Queue:
         return (
             options is not None
             and options.max_len > 0
-            and self.counts[READY] + self.counts[SCHEDULED] >= options.max_len
+            and self.lists[READY].count + self.lists[SCHEDULED].count >= options.max_len
         )
 
     def ttr_ms(self, spec: JobSpec) -> int:
@@ -368,12 +377,12 @@ class Queue:
 
     def next_lease_ms(self, now_ms: int) -> int:
         """When the next ready job may be leased, if nothing but time stands in the way; `NEVER_MS` if more does."""
-        if self.counts[READY] == 0:
+        if self.lists[READY].count == 0:
             return NEVER_MS
         options = self.options
         if options is None:
             return now_ms
-        if options.paused or (options.max_leased > 0 and self.counts[LEASED] >= options.max_leased):
+        if options.paused or (options.max_leased > 0 and self.lists[LEASED].count >= options.max_leased):
             return NEVER_MS
         return now_ms if self.bucket is None else self.bucket.ready_ms(now_ms)
 
@@ -407,6 +416,7 @@ class Queue:
                 break  # kept: the next job will most likely have the same priority
             negated, _ = heapq.heappop(order)
             del self._levels[-negated]
+            self._level = None
         return None
 
     def front(self, count: int) -> list[Job]:

@@ -6,14 +6,16 @@ from sortedcontainers import SortedDict, SortedList
 
 from workq.engine.documents import AREA_NAMES, QUEUES, RECURRED, RECURRING, unpack_options
 from workq.engine.job import FAILED, GONE, LEASED, NEVER_MS, READY, SCHEDULED, STATE_NAMES, TRANSITIONS, Job
-from workq.engine.queue import JobList, Queue
+from workq.engine.queue import Queue
 from workq.engine.recurring import Recurring, next_ms, unpack_position
 from workq.engine.table import JobTable
 from workq.engine.timers import TimerWheel
 from workq.values import QueueOptions
 
-# TRANSITIONS as bits, for the hot path: bit t of _MAY_MOVE[s] is set when s may become t.
-_MAY_MOVE: Final[list[int]] = [sum([1 << to for to in TRANSITIONS[state]]) for state in range(len(STATE_NAMES))]
+# TRANSITIONS for the hot path: whether a state (first index) may become another (second).
+_MAY_MOVE: Final[list[list[bool]]] = [
+    [to in TRANSITIONS[state] for to in range(len(STATE_NAMES))] for state in range(len(STATE_NAMES))
+]
 
 
 class ImpossibleMove(Exception):
@@ -167,13 +169,12 @@ class State:
         self._enter(job, to, deadline_ms)
 
     def move(self, job: Job, to: int, deadline_ms: int = 0) -> None:
-        """Move `job` to the state `to`; `deadline_ms` goes with all but READY and GONE. The only place that does."""
+        """Move `job` to the state `to`; `deadline_ms` goes with all but READY and GONE."""
         state = job.state
-        if not _MAY_MOVE[state] >> to & 1:
+        if not _MAY_MOVE[state][to]:
             raise ImpossibleMove(f"{job!r} cannot become {STATE_NAMES[to]}")
         queue = job.queue
-        queue.counts[state] -= 1
-        queue.lists[state].remove(job)
+        queue.lists[state].remove(job, job, 1)
         if state == LEASED:
             self.deadlines.remove(job, job.deadline_ms)
         elif state == READY:
@@ -181,20 +182,33 @@ class State:
         elif state == SCHEDULED:
             queue.drop_scheduled(job)
             self.deadlines.remove(job, job.deadline_ms)
-        self._enter(job, to, deadline_ms)
+        if to == GONE:
+            self._leave(job)
+        else:
+            self._enter(job, to, deadline_ms)
+
+    def lease(self, job: Job, deadline_ms: int) -> None:
+        """Move `job` to LEASED. It is what `move` would do, without its questions: only a ready job is leased."""
+        if job.state != READY:
+            raise ImpossibleMove(f"{job!r} cannot become {STATE_NAMES[LEASED]}")
+        queue = job.queue
+        queue.lists[READY].remove(job, job, 1)
+        queue.drop_ready(job)
+        job.state = LEASED
+        job.deadline_ms = deadline_ms
+        queue.lists[LEASED].add(job)
+        self.deadlines.add(job, deadline_ms)
 
     def lease_front(self, jobs: list[Job], at_ms: int) -> None:
         """Lease `jobs`, the first of their queue's `front`, which has no options: each as `Leased` does it."""
         queue = jobs[0].queue
         queue.drop_front(jobs)
-        queue.counts[READY] -= len(jobs)
-        queue.counts[LEASED] += len(jobs)
         queue.lists[READY].move_all(jobs, queue.lists[LEASED])
         same: list[Job] = []  # those at hand that have the same deadline
         deadline_ms = 0
         for job in jobs:
             if job.state != READY:
-                raise ImpossibleMove(f"{job!r} is not ready")
+                raise ImpossibleMove(f"{job!r} cannot become {STATE_NAMES[LEASED]}")
             job.state = LEASED
             job.attempts += 1
             job.deadline_ms = at_ms + job.spec.ttr_ms
@@ -234,42 +248,42 @@ class State:
             job.extra = None
 
     def _enter(self, job: Job, to: int, deadline_ms: int) -> None:
+        """Let `job` be in the state `to`, which is not GONE."""
         job.state = to
         queue = job.queue
-        queue.counts[to] += 1
-        if to != GONE:
-            queue.lists[to].add(job)
-        if to == LEASED:
-            job.deadline_ms = deadline_ms
-            self.deadlines.add(job, deadline_ms)
-        elif to == READY:
+        jobs = queue.lists[to]
+        jobs.add(job)
+        if to == READY:
             queue.push_ready(job)
+            return
+        job.deadline_ms = deadline_ms
+        if to == LEASED:
+            self.deadlines.add(job, deadline_ms)
         elif to == SCHEDULED:
-            job.deadline_ms = deadline_ms
             queue.push_scheduled(job)
             self.deadlines.add(job, deadline_ms)
         else:
+            before = job.before
+            if before is not None and before.deadline_ms > deadline_ms:
+                jobs.is_sorted = False
+            if not job.spec.foreground:
+                self.stored_bytes += len(job.result or b"")
+                if job.extra is not None and job.extra.meta:
+                    self.finished.append(job)
             if self.held:
-                recurring = self.held.pop(job.job_id, None)
-                if recurring is not None:
-                    self.freed[recurring] = None
-            if to == GONE:
-                self._leave(job)
-            else:
-                self._finish(job, queue.lists[to], deadline_ms)
+                self._free(job)
 
-    def _finish(self, job: Job, finished: JobList, at_ms: int) -> None:
-        job.deadline_ms = at_ms
-        before = job.before
-        if before is not None and before.deadline_ms > at_ms:
-            finished.is_sorted = False
-        if not job.spec.foreground:
-            self.stored_bytes += len(job.result or b"")
-            if job.extra is not None and job.extra.meta:
-                self.finished.append(job)
+    def _free(self, job: Job) -> None:
+        """`job` has ended: an occurrence that waited for it waits no more."""
+        recurring = self.held.pop(job.job_id, None)
+        if recurring is not None:
+            self.freed[recurring] = None
 
     def _leave(self, job: Job) -> None:
+        job.state = GONE
         self.jobs.remove(job)
+        if self.held:
+            self._free(job)
         if not job.spec.foreground:
             self.stored_bytes -= job.size()
             expires_ms = job.expires_ms()

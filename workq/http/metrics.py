@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from workq.engine.job import GONE, STATE_NAMES
+from workq.engine.job import STATE_NAMES
 from workq.figures import Figures, Histogram, LogFigures
 from workq.gateway import Gateway
 from workq.http import web
@@ -124,8 +124,7 @@ def _jobs(figures: Figures) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("workq_jobs", "Jobs by queue and state", labels=["queue", "state"])
     for queue in figures.queues:
         for state, count in enumerate(queue.jobs):
-            if state != GONE:
-                jobs.add_metric([queue.name or OTHERS, STATE_NAMES[state]], count)
+            jobs.add_metric([queue.name or OTHERS, STATE_NAMES[state]], count)
     yield jobs
     yield GaugeMetricFamily("workq_queues", "Queues that there are", value=figures.queue_count)
     text = "Bytes of names, payloads, results and what else is kept"
