@@ -23,8 +23,8 @@ LONGEST_ERROR: Final = 1024
 
 def check(data: bytes) -> None:
     """Raise if `data` breaks the promise."""
-    for memory in (server._adds, server._completes, server._leases):
-        memory.clear()
+    for memory in server._MEMORIES.values():
+        memory.lines.clear()
     whole = decoded([data])
     assert decoded([data]) == whole, "lines that came before mean something else now"
     assert decoded([data[i : i + 1] for i in range(len(data))]) == whole, "byte by byte it means something else"

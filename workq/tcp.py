@@ -14,7 +14,7 @@ from typing import Final, cast
 from workq.broker import Broker, Client
 from workq.commands import Command, Quit
 from workq.engine import OnReply, Waiter, nobody_is_told
-from workq.protocol.server import Decoder, Malformed, encode
+from workq.protocol.server import Decoder, encode
 from workq.replies import Refused, Reply, Unavailable
 
 # Bytes a client may send ahead, behind a command that waits or replies that it does not read.
@@ -54,7 +54,7 @@ class Connection(Client):
         self._broker = broker
         self._hangups = hangups
         self._decoder = Decoder()
-        self._ahead: list[Command | Malformed] = []  # decoded, held back by a command that waits or by replies
+        self._ahead: list[Command] = []  # decoded, held back by a command that waits or by replies
         self._starved = True  # there is nothing complete to execute
         self._waiter: Waiter | None = None  # the command that holds back the others
         self._deliver: OnReply = self._on_reply  # bound once, not for each command: a cycle, until the connection ends
@@ -118,10 +118,14 @@ class Connection(Client):
         """Execute commands until there are none, one has to wait, or replies have to leave first."""
         while self._may_go_on():
             commands = self._ahead or self._decoder.take()
-            done = self._execute(commands)
-            if self._ahead or done < len(commands):
-                self._ahead = commands[done:]
-            if not commands or not (self._ahead or self._decoder.buffered()):
+            if commands:
+                done = self._execute(commands)
+                if done < len(commands):
+                    self._ahead = commands[done:]
+                    continue
+                if self._ahead:
+                    self._ahead = []
+            if self._decoder.is_done() or not (commands or self._attend()):
                 self._starved = True
                 break
         if self._read_paused or not self._starved:
@@ -152,7 +156,7 @@ class Connection(Client):
             return
         if lost is not None:
             replies[unsaved:] = [encode(lost)] * (len(replies) - unsaved)
-        self._send(replies)
+        self._transport.write(b"".join(replies))
         if self._replies or not self._starved or self._at_eof or self._draining:
             self._broker.wake(self)
 
@@ -177,38 +181,49 @@ class Connection(Client):
     def _may_go_on(self) -> bool:
         return self._waiter is None and not self._write_paused and self._replies_size < WRITE_AHEAD
 
-    def _execute(self, commands: list[Command | Malformed]) -> int:
+    def _execute(self, commands: list[Command]) -> int:
         """Execute `commands` up to one that waits, or to the bound of replies; return how many are done with."""
         broker = self._broker
-        replies = self._replies
         on_reply = self._deliver
+        replies = self._replies
+        size = self._replies_size
+        last: Reply | None = None  # commands in a row mostly have the same reply
+        encoded = b""
         done = 0
         for command in commands:
             done += 1
-            if isinstance(command, Malformed):
-                self._reply(Refused(command.text))
-                if command.fatal:
-                    self._end()
-                continue
             answer = broker.execute(command, on_reply)
-            if isinstance(answer, Reply):
-                if broker.changed and self._unsaved < 0:
-                    self._wait_for_log()
-                encoded = encode(answer)
-                replies.append(encoded)
-                self._replies_size += len(encoded)
-                if isinstance(command, Quit):
-                    self._end()
-                    return len(commands)
-                if self._replies_size >= WRITE_AHEAD:
+            if answer is not last:
+                if not isinstance(answer, Reply):
+                    self._waiter = answer
+                    if self._hung_up or self._draining:
+                        self._give_up()
+                        done = len(commands)
                     break
-            else:
-                self._waiter = answer
-                if self._hung_up or self._draining:
-                    self._give_up()
-                    return len(commands)
+                last = answer
+                encoded = encode(answer)
+            if broker.changed and self._unsaved < 0:
+                self._wait_for_log()
+            replies.append(encoded)
+            size += len(encoded)
+            if size >= WRITE_AHEAD:
                 break
+        self._replies_size = size
         return done
+
+    def _attend(self) -> bool:
+        """Answer what only concerns the connection, if that comes next; whether it did."""
+        aside = self._decoder.aside()
+        if aside is None:
+            return False
+        if isinstance(aside, Quit):
+            self._execute([aside])
+            self._end()
+        else:
+            self._reply(Refused(aside.text))
+            if aside.fatal:
+                self._end()
+        return True
 
     def _on_reply(self, reply: Reply) -> None:
         """The command that waited is answered; those behind it go on when the turn ends."""
@@ -231,28 +246,25 @@ class Connection(Client):
     def _send_saved(self) -> None:
         """Send the replies that need not wait for the log, and do not stand behind one that must."""
         replies = self._replies
-        count = len(replies) if self._unsaved < 0 else self._unsaved
-        if self._held or count == 0:
+        count = self._unsaved
+        if self._held or not replies or count == 0:
             return
-        if count == len(replies):
-            self._send(replies)
+        if count < 0:
+            self._transport.write(b"".join(replies) if len(replies) > 1 else replies[0])
             replies.clear()
             self._replies_size = 0
         else:
             first = replies[:count]
-            self._send(first)
+            self._transport.write(b"".join(first))
             del replies[:count]
             self._replies_size -= sum(map(len, first))
             self._unsaved = 0
-
-    def _send(self, replies: list[bytes]) -> None:
-        self._transport.write(b"".join(replies) if len(replies) > 1 else replies[0])
 
     def _is_done(self) -> bool:
         """Whether a client that ends has all its replies. What it half sent is waited for only while it may go on."""
         if self._replies or self._held or self._ahead:
             return False
-        return self._starved if self._at_eof else not self._decoder.buffered()
+        return self._starved if self._at_eof else self._decoder.is_done()
 
     def _give_up(self) -> None:
         """Drop the command that waits, and those behind it: their replies would be taken for its own."""

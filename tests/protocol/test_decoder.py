@@ -681,8 +681,8 @@ def test_whole_input_is_understood_as_in_any_pieces(requests: list[bytes], data:
 @given(st.lists(_requests(), min_size=1, max_size=3))
 def test_a_line_means_the_same_when_it_is_remembered(requests: list[bytes]) -> None:
     stream = b"".join(requests)
-    for memory in (server._adds, server._completes, server._leases, server._touches):
-        memory.clear()
+    for memory in server._MEMORIES.values():
+        memory.lines.clear()
     first = decode(stream)
     assert decode(stream) == first
 
@@ -703,4 +703,4 @@ def test_remembered_lines_do_not_fill_the_memory() -> None:
 def test_remembered_lines_are_not_too_many() -> None:
     for number in range(server.MAX_REMEMBERED + 100):
         assert decode(b"lease ping %d\n" % number) == [c.Lease((b"ping",), number)]
-        assert len(server._leases) <= server.MAX_REMEMBERED
+        assert len(server._leases.lines) <= server.MAX_REMEMBERED

@@ -226,16 +226,17 @@ def test_clients_that_wait_are_closed_without_a_reply(own_server: ServerProcess)
         assert own_server.wait() == 0
 
 
-def test_a_half_sent_command_may_be_finished(own_server: ServerProcess) -> None:
+@pytest.mark.parametrize(("begun", "rest"), [(b"\r\nse", b"nt\r\n"), (b"\r\n", b"sent\r\n"), (b"", b"\r\nsent\r\n")])
+def test_a_half_sent_command_may_be_finished(own_server: ServerProcess, begun: bytes, rest: bytes) -> None:
     """The port is free by then, the idle are gone, but a worker can hand in its result."""
     with own_server.connect() as client, own_server.connect() as worker:
         assert client.ask(b"add %b mail 5000 60000 5\r\nhello\r\n" % ID) == b"+OK"
-        worker.send(b"complete %b 4\r\nse" % ID)
+        worker.send(b"complete %b 4" % ID + begun)
         assert not worker.has_input(own_server)
         stop(own_server, client)
         with pytest.raises(ConnectionRefusedError):
             own_server.connect()
-        assert worker.ask(b"nt\r\n") == b"+OK"
+        assert worker.ask(rest) == b"+OK"
         worker.expect_end()
         assert own_server.wait() == 0
 

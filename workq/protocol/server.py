@@ -9,6 +9,7 @@ import re
 import sys
 from binascii import unhexlify
 from collections.abc import Callable
+from struct import Struct
 from typing import Final, TypeAlias, TypeVar
 
 from workq import commands as c
@@ -70,11 +71,8 @@ MAX_TAKEN: Final = 64
 T = TypeVar("T")
 
 _DASH: Final = ord("-")
-# What the commands begin with that are remembered.
-_A: Final = ord("a")
-_C: Final = ord("c")
-_L: Final = ord("l")
-_T: Final = ord("t")
+# These bits tell apart the first letters of the commands whose lines are remembered.
+_PLACES: Final = 0b1111
 
 
 class Malformed(Record):
@@ -91,32 +89,40 @@ class Malformed(Record):
 class _Known:
     """What a line says apart from its id.
 
-    text     what follows the id, or the whole line of a lease; with the line end
-    command  what the line of a lease means
-    spec     what the line of an `add` means
-    delay_ms what it says, 0 for nothing
-    attempt  what the line of a `complete` or a `touch` says, 0 for nothing
-    size     the bytes of payload or result that it announces
+    text      what follows the id, or the whole line of a lease; with the line end
+    command   what the line of a lease means
+    spec      what the line of an `add` means
+    delay_ms  what it says, 0 for nothing
+    attempt   what the line of a `complete` or a `touch` says, 0 for nothing
+    verb      what stands before the id, with the space; b"" for a lease, which has none
+    tail      the line end behind a payload or result, which most likely is that of the line; b"" if there is none
+    length    of the whole command
+    unpack    splits it into verb, id, text, payload or result, and tail; not a lease
     """
 
-    __slots__ = ("text", "command", "spec", "delay_ms", "attempt", "size")
+    __slots__ = ("text", "command", "spec", "delay_ms", "attempt", "verb", "tail", "length", "unpack")
 
     def __init__(
         self,
+        verb: bytes,
         text: bytes,
         *,
         command: c.Lease | None = None,
         spec: JobSpec | None = None,
         delay_ms: int = 0,
         attempt: int = 0,
-        size: int = 0,
+        size: int = -1,
     ) -> None:
         self.text = text
         self.command = command
         self.spec = spec
         self.delay_ms = delay_ms
         self.attempt = attempt
-        self.size = size
+        self.verb = verb
+        self.tail = b"" if size < 0 else b"\r\n" if text.endswith(b"\r\n") else b"\n"
+        layout = Struct(f"{len(verb)}s36s{len(text)}s{max(size, 0)}s{len(self.tail)}s")
+        self.length = layout.size if command is None else len(text)
+        self.unpack: Callable[[bytes, int], tuple[bytes, bytes, bytes, bytes, bytes]] = layout.unpack_from
 
 
 class Decoder:
@@ -134,37 +140,32 @@ class Decoder:
         "_later_size",
         "_wanted",
         "_body",
+        "_aside",
         "_skip_bytes",
         "_skip_line",
-        "_add",
-        "_complete",
-        "_lease",
-        "_touch",
+        "_last",
     )
 
     def __init__(self) -> None:
-        self._data = b""
+        self._data = b""  # from _pos on, not taken yet; emptied by `take` when all is
         self._pos = 0
         self._later: list[bytes] = []  # fed since, not joined to _data yet
         self._later_size = 0
         self._wanted = 0  # bytes that must be within reach before trying again is of use
         self._body: _Body | None = None
+        self._aside: Malformed | c.Quit | None = None  # what stands behind the commands that were taken
         self._skip_bytes = 0
         self._skip_line = False
-        # The last line of each kind: the next one will most likely say the same.
-        self._add: _Known | None = None
-        self._complete: _Known | None = None
-        self._lease: _Known | None = None
-        self._touch: _Known | None = None
+        # The last line of each kind, by some bits of its first letter: the next one will most likely say the same.
+        self._last: list[_Known | None] = [None] * (_PLACES + 1)
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client."""
-        if self._pos == len(self._data) and not self._later:
-            self._data = data
-            self._pos = 0
-        else:
+        if self._data or self._later:
             self._later.append(data)
             self._later_size += len(data)
+        else:
+            self._data = data
 
     def buffered(self) -> int:
         """Bytes taken and not yet returned as commands."""
@@ -172,25 +173,39 @@ class Decoder:
 
     def next(self) -> c.Command | Malformed | None:
         """The next command, or what is wrong with it; None when more bytes are needed."""
-        found = self.take(1)
-        return found[0] if found else None
+        commands = self.take(1)
+        return commands[0] if commands else self.aside()
 
-    def take(self, most: int = MAX_TAKEN) -> list[c.Command | Malformed]:
-        """The next commands, or what is wrong with them, `most` at most; none when more bytes are needed."""
-        found: list[c.Command | Malformed] = []
-        while self._pos < len(self._data) or self._later:
+    def take(self, most: int = MAX_TAKEN) -> list[c.Command]:
+        """The next commands, `most` at most, up to what only concerns the connection: see `aside`."""
+        found: list[c.Command] = []
+        while self._aside is None:
             if self._body is None and not self._skip_line:
                 self._take_known(found, most)
-                if len(found) == most or (self._pos == len(self._data) and not self._later):
+            if self._pos == len(self._data):
+                self._data = b""
+                self._pos = 0
+                if not self._later:
                     break
+            if len(found) == most:
+                break
             command = self._any()
-            if command is not None:
+            if isinstance(command, Malformed | c.Quit):
+                self._aside = command
+            elif command is not None:
                 found.append(command)
-                if len(found) == most:
-                    break
             elif not self._join():
                 break
         return found
+
+    def is_done(self) -> bool:
+        """Whether it has nothing: no bytes, no line whose payload is to come, nothing to say about either."""
+        return not self._data and not self._later and self._body is None and self._aside is None
+
+    def aside(self) -> Malformed | c.Quit | None:
+        """What stands behind the commands that were taken, if it is a `Quit` or no command; told once."""
+        aside, self._aside = self._aside, None
+        return aside
 
     def _join(self) -> bool:
         """Bring the bytes fed since within reach. False if they are too few to be of use."""
@@ -203,79 +218,49 @@ class Decoder:
         self._later_size = 0
         return True
 
-    def _take_known(self, found: list[c.Command | Malformed], most: int) -> None:
-        """Add commands to `found` up to one whose line is not remembered, or that is not all there, or wrong.
-
-        Slices and single bytes are compiled to a few instructions, methods of `bytes` are not.
-        """
+    def _take_known(self, found: list[c.Command], most: int) -> None:
+        """Add commands to `found` up to one whose line is not remembered, or that is not all there, or wrong."""
         data = self._data
-        pos = self._pos
         size = len(data)
-        for _ in range(most - len(found)):
-            if pos == size:
+        pos = self._pos
+        while pos < size and len(found) < most:
+            known = self._last[data[pos] & _PLACES]
+            if known is not None:
+                after = pos + known.length
+                command = known.command
+                if command is not None:
+                    if data[pos:after] == known.text:
+                        found.append(command)
+                        pos = after
+                        continue
+                elif after <= size:
+                    verb, id_text, text, payload, tail = known.unpack(data, pos)
+                    if text == known.text and verb == known.verb and tail == known.tail:
+                        job_id = _read_id(id_text)
+                        if job_id is None:
+                            break
+                        spec = known.spec
+                        if spec is not None:
+                            found.append(c.Add(job_id, spec, payload, b"", known.delay_ms))
+                        elif tail:
+                            found.append(c.Complete(job_id, payload, known.attempt))
+                        else:
+                            found.append(c.Touch(job_id, known.attempt))
+                        pos = after
+                        continue
+            if not self._recall(pos):
                 break
-            first = data[pos]
-            if first == _L:
-                known = self._lease
-                if known is None or data[pos : pos + len(known.text)] != known.text:
-                    known = _look_up(_leases, data, pos)
-                    if known is None:
-                        break
-                    self._lease = known
-                assert known.command is not None
-                found.append(known.command)
-                pos += len(known.text)
-                continue
-            if first == _A:
-                id_at = pos + 4
-                if data[pos:id_at] != b"add ":
-                    break
-                known = self._add
-            elif first == _C:
-                id_at = pos + 9
-                if data[pos:id_at] != b"complete ":
-                    break
-                known = self._complete
-            elif first == _T:
-                id_at = pos + 6
-                if data[pos:id_at] != b"touch ":
-                    break
-                known = self._touch
-            else:
-                break
-            id_end = id_at + 36
-            if known is None or data[id_end : id_end + len(known.text)] != known.text:
-                known = _look_up(_adds if first == _A else _completes if first == _C else _touches, data, id_end)
-                if known is None:
-                    break
-                if first == _A:
-                    self._add = known
-                elif first == _C:
-                    self._complete = known
-                else:
-                    self._touch = known
-            start = after = id_end + len(known.text)
-            if first != _T:
-                end = start + known.size
-                line_end = data[end : end + 2]
-                if line_end == b"\r\n":
-                    after = end + 2
-                elif line_end[:1] == b"\n":
-                    after = end + 1
-                else:
-                    break
-            job_id = _read_id(data[id_at:id_end])
-            if job_id is None:
-                break
-            spec = known.spec
-            if first == _T:
-                found.append(c.Touch(job_id, known.attempt))
-            elif spec is None:
-                found.append(c.Complete(job_id, data[start : start + known.size], known.attempt))
-            else:
-                found.append(c.Add(job_id, spec, data[start : start + known.size], b"", known.delay_ms))
-            pos = after
         self._pos = pos
+
+    def _recall(self, pos: int) -> bool:
+        """Expect the line at `pos` from now on, if it says something else than the last one, and is remembered."""
+        first = self._data[pos]
+        memory = _MEMORIES.get(first)
+        known = None if memory is None else memory.get(self._data, pos)
+        if known is None or known is self._last[first & _PLACES]:
+            return False
+        self._last[first & _PLACES] = known
+        return True
 
     def _any(self) -> c.Command | Malformed | None:
         """The next command by the whole grammar; None if the bytes within reach do not hold one."""
@@ -293,9 +278,9 @@ class Decoder:
             self._pos = end + 1
             parsed = _parse(line[:-1] if line.endswith(b"\r") else line)
             if isinstance(parsed, c.Lease):
-                _remember(_leases, _Known(line + b"\n", command=parsed))
+                _leases.put(line + b"\n", _Known(b"", line + b"\n", command=parsed))
             elif isinstance(parsed, c.Touch) and line[:6] == b"touch " and _read_id(line[6:42]) == parsed.job_id:
-                _remember(_touches, _Known(line[42:] + b"\n", attempt=parsed.attempt))
+                _touches.put(line + b"\n", _Known(b"touch ", line[42:] + b"\n", attempt=parsed.attempt))
             if not isinstance(parsed, _Body):
                 return self._end(parsed) if isinstance(parsed, Malformed) and parsed.fatal else parsed
             if parsed.size > MAX_DRAIN:
@@ -334,9 +319,11 @@ class Decoder:
         if isinstance(command, c.Add):
             if line[4:40] == body.args[0]:
                 text = line[40:] + b"\n"
-                _remember(_adds, _Known(text, spec=command.spec, delay_ms=command.delay_ms, size=body.size))
+                known = _Known(b"add ", text, spec=command.spec, delay_ms=command.delay_ms, size=body.size)
+                _adds.put(line + b"\n", known)
         elif isinstance(command, c.Complete) and line[9:45] == body.args[0]:
-            _remember(_completes, _Known(line[45:] + b"\n", attempt=command.attempt, size=body.size))
+            known = _Known(b"complete ", line[45:] + b"\n", attempt=command.attempt, size=body.size)
+            _completes.put(line + b"\n", known)
         return command
 
     def _end(self, fatal: Malformed) -> Malformed:
@@ -361,11 +348,37 @@ _Args: TypeAlias = list[bytes]
 _Flags: TypeAlias = dict[bytes, bytes]
 _Found: TypeAlias = c.Command | Malformed
 
-_Memory: TypeAlias = dict[bytes, _Known]  # by their `text`
-_adds: _Memory = {}
-_completes: _Memory = {}
-_leases: _Memory = {}
-_touches: _Memory = {}
+
+class _Memory:
+    """Lines of one kind that are remembered, by what they say behind `verb` and the id; a lease has none."""
+
+    __slots__ = ("verb", "id_length", "lines")
+
+    def __init__(self, verb: bytes, id_length: int = 36) -> None:
+        self.verb = verb
+        self.id_length = id_length
+        self.lines: dict[bytes, _Known] = {}
+
+    def put(self, line: bytes, known: _Known) -> None:
+        """Remember what `line` means, with its line end."""
+        if len(line) <= LONGEST_REMEMBERED:
+            _put(self.lines, line[len(self.verb) + self.id_length :], known)
+
+    def get(self, data: bytes, start: int) -> _Known | None:
+        """What the line at `start` means, if it is all there, and remembered."""
+        id_at = start + len(self.verb)
+        if data[start:id_at] != self.verb:
+            return None
+        rest_at = id_at + self.id_length
+        end = data.find(b"\n", rest_at)
+        return self.lines.get(data[rest_at : end + 1]) if end >= 0 else None
+
+
+_adds: Final = _Memory(b"add ")
+_completes: Final = _Memory(b"complete ")
+_leases: Final = _Memory(b"lease ", 0)
+_touches: Final = _Memory(b"touch ")
+_MEMORIES: Final = {memory.verb[0]: memory for memory in (_adds, _completes, _leases, _touches)}
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
 _SIZE: Final = re.compile(rb"\+?[0-9]+")
@@ -541,11 +554,6 @@ def _wait(text: bytes) -> int:
     return WAIT_TIMEOUT.check(_number(WAIT_TIMEOUT, text))
 
 
-def _remember(memory: _Memory, known: _Known) -> None:
-    if len(known.text) <= LONGEST_REMEMBERED:
-        _put(memory, known.text, known)
-
-
 def _put(memory: dict[bytes, T], key: bytes, value: T) -> None:
     if len(memory) >= MAX_REMEMBERED:
         memory.clear()
@@ -554,20 +562,13 @@ def _put(memory: dict[bytes, T], key: bytes, value: T) -> None:
 
 def _read_id(text: bytes) -> bytes | None:
     """The id that 36 bytes say; None for anything that is none."""
-    digits = text.replace(b"-", b"")
-    if len(digits) != 32 or not (text[8] == text[13] == text[18] == text[23] == _DASH):
-        return None
     try:
-        job_id = unhexlify(digits)
+        job_id = unhexlify(text.replace(b"-", b""))
     except ValueError:
         return None
-    return None if job_id == NIL_ID else job_id
-
-
-def _look_up(memory: _Memory, data: bytes, start: int) -> _Known | None:
-    """What the rest of a line means, from `start` to its end, if that is remembered."""
-    end = data.find(b"\n", start)
-    return memory.get(data[start : end + 1]) if end >= 0 else None
+    if len(job_id) != 16 or not (text[8] == text[13] == text[18] == text[23] == _DASH) or job_id == NIL_ID:
+        return None
+    return job_id
 
 
 # In each of these: first every argument is read, then each is checked against its range, in the documented order.
@@ -840,7 +841,7 @@ _SHAPES: Final[dict[bytes, _Shape]] = {
 
 def encode(reply: r.Reply) -> bytes:
     """The bytes of a reply."""
-    if isinstance(reply, r.Ok):
+    if reply is r.OK:
         return b"+OK\r\n"
     if isinstance(reply, r.LeasedJob):
         return _encode_job(reply, b"+OK 1\r\n")
