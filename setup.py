@@ -73,7 +73,7 @@ def extensions() -> list[Extension]:
     for extension in compiled:
         extension.optional = True  # a compiler that fails is like none
         if os.name == "posix":  # functions that nobody else can see are inlined, and called without a detour
-            extension.extra_compile_args.append("-fvisibility=hidden")
+            extension.extra_compile_args = [*extension.extra_compile_args, "-fvisibility=hidden"]
     return compiled
 
 

@@ -226,7 +226,7 @@ async def test_a_job_that_takes_longer_than_its_ttr_is_kept(
     function = tasks.await_a_second if kind == "async" else tasks.take_a_second
     worker.job(queue, processes=kind == "process")(function)
     async with working(worker):
-        job_id = await client.add(queue, ttr=0.4)
+        job_id = await client.add(queue, ttr=0.8)
         assert (await client.result(job_id, timeout=20)).result == b"attempt 1"
 
 
