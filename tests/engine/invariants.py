@@ -58,7 +58,7 @@ def _check_queue(queue: Queue, jobs: list[Job]) -> None:
     by_state: list[list[Job]] = [[] for _ in range(GONE)]
     for job in jobs:
         by_state[job.state].append(job)
-    assert list(queue.counts[:GONE]) == [len(those) for those in by_state]
+    assert queue.counts == [len(those) for those in by_state]
     assert queue.ready_jobs(0, len(jobs) + 1) == sorted(by_state[READY], key=_place)
     assert queue.scheduled_jobs(0, len(jobs) + 1) == sorted(by_state[SCHEDULED], key=_turn)
     for number, listed in enumerate(queue.lists):

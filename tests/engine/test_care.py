@@ -101,6 +101,7 @@ class TestListings:
             Carried(job.copy()).apply(state)
         newest = state.queue(b"q").lists[3].newest(0, 10)
         assert [job.job_id for job in newest] == [job_id(number) for number in (2, 5, 1, 3)]
+        assert state.queue(b"q").counts == driver.engine.state.queue(b"q").counts
 
     def test_leased_jobs_come_by_their_lease(self, driver: Driver) -> None:
         driver.add(1)

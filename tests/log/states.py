@@ -46,7 +46,7 @@ def snapshot(state: State) -> Snapshot:
         ),
         {name: [job.job_id for job in state.queues[name].ready_jobs(0, 10**9) if job.job_id in ids] for name in queues},
         {name: [job.job_id for job in state.queues[name].scheduled_jobs(0, 10**9)] for name in queues},
-        {name: state.queues[name].counts[:5] for name in queues},
+        {name: state.queues[name].counts for name in queues},
         len(state.expiries),
         len(state.deadlines),
         state.evicted_jobs,

@@ -512,18 +512,18 @@ class TestBrokenDisk:
         await site.start()
         client, waiting, patient = [await site.connect() for _ in range(3)]
         leased, ending, later = new_id(), new_id(), new_id()
-        soon = datetime.now(UTC) + timedelta(seconds=0.3)
-        assert await client.ask(*add(leased, ttr_ms=300)) == "+OK"
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        assert await client.ask(*add(leased, ttr_ms=1000)) == "+OK"
         client.send("lease mail 0")
         for _ in range(3):
             await client.line()
-        assert await client.ask(*add(ending, "other", ttl_ms=300)) == "+OK"
+        assert await client.ask(*add(ending, "other", ttl_ms=1000)) == "+OK"
         at = soon.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         assert await client.ask(f"schedule {later} later 1000 60000 {at} 2", "hi") == "+OK"
         patient.send("lease later 60000")
         site.files.broken = {"sync"}
         await client.ask(*add(new_id(), "spare"))
-        waiting.send("result " + later + " 600")
+        waiting.send("result " + later + " 1300")
         assert await waiting.line() == "-TIMEOUT"  # by now the other times have come, too
         states = [(await client.inspect(f"job {each}"))["state"] for each in (leased, ending, later)]
         assert states == ["4", "0", "0"]

@@ -837,8 +837,9 @@ class Engine:
         if queue.bucket is not None:
             queue.bucket.take(now_ms)
         meta = b"" if job.extra is None else job.extra.meta
+        ttr_ms = job.deadline_ms - now_ms  # as `Leased` has just set it
         attempt = job.attempts if fenced else 0
-        return LeasedJob(job.job_id, queue.name, job.deadline_ms - now_ms, job.payload, meta, attempt)
+        return LeasedJob(job.job_id, queue.name, ttr_ms, job.payload, meta, attempt)
 
     def _remove(self, job: Job) -> None:
         self._commit(job, Deleted(job.job_id))

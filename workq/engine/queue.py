@@ -255,6 +255,7 @@ class JobList:
     def _sort(self) -> None:
         jobs = sorted(self, key=_deadline_ms)
         self.first = self.last = None
+        self.count = 0
         for job in jobs:
             job.before = job.after = None
             self.add(job)
@@ -316,27 +317,23 @@ class Queue:
         """Put a job that becomes ready in its place."""
         level = self._level
         if level is None or level.priority != job.spec.priority:
-            level = self._find_level(job.spec.priority)
+            level = self._level = self._levels.get(job.spec.priority) or self._add_level(job.spec.priority)
         level.push(job)
 
     def drop_ready(self, job: Job) -> None:
         """Forget a job that is about to stop being ready."""
         level = self._level
         if level is None or level.priority != job.spec.priority:
-            level = self._find_level(job.spec.priority)
+            level = self._level = self._levels[job.spec.priority]
         level.drop(job)
         if not level.live and len(self._levels) > 2 * self.lists[READY].count + 2 * _TIDY_ENTRIES:
             self._levels = {priority: level for priority, level in self._levels.items() if level.live}
             self._order = sorted([(-priority, level) for priority, level in self._levels.items()])
             self._level = None
 
-    def _find_level(self, priority: int) -> Level:
-        """The jobs of a priority."""
-        level = self._levels.get(priority)
-        if level is None:
-            level = self._levels[priority] = Level(priority)
-            heapq.heappush(self._order, (-priority, level))
-        self._level = level
+    def _add_level(self, priority: int) -> Level:
+        level = self._levels[priority] = Level(priority)
+        heapq.heappush(self._order, (-priority, level))
         return level
 
     # -- options -------------------------------------------------------------------------------------------------

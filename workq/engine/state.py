@@ -153,7 +153,7 @@ class State:
                 self.extend(job, job.deadline_ms + longer_ms)
 
     def insert(self, job: Job, to: int, deadline_ms: int) -> None:
-        """Take in `job`, whose state will be `to`; `deadline_ms` goes with all but READY and GONE."""
+        """Take in `job`, whose state will be `to`, not GONE; `deadline_ms` goes with all but READY."""
         self.jobs.add(job)
         if job.seq >= self.next_seq:
             self.next_seq = job.seq + 1

@@ -72,7 +72,7 @@ T = TypeVar("T")
 
 _DASH: Final = ord("-")
 # These bits tell apart the first letters of the commands whose lines are remembered.
-_PLACES: Final = 0b1111
+_LETTER_BITS: Final = 0b1111
 
 
 class Malformed(Record):
@@ -95,12 +95,16 @@ class _Known:
     delay_ms  what it says, 0 for nothing
     attempt   what the line of a `complete` or a `touch` says, 0 for nothing
     verb      what stands before the id, with the space; b"" for a lease, which has none
-    tail      the line end behind a payload or result, which most likely is that of the line; b"" if there is none
-    length    of the whole command
-    unpack    splits it into verb, id, text, payload or result, and tail; not a lease
+    is_touch  whether it is that of a `touch`
+    tail      the line end behind a payload or result: that of the line, or else it is not known; b"" for a `touch`
+    unpack    cuts verb, id and text out of a command that is no lease
+    length    of the whole command; and where in it payload or result begin and end
     """
 
-    __slots__ = ("text", "command", "spec", "delay_ms", "attempt", "verb", "tail", "length", "unpack")
+    __slots__ = (
+        *("text", "command", "spec", "delay_ms", "attempt", "verb", "is_touch", "tail"),
+        *("unpack", "length", "payload_at", "payload_end"),
+    )
 
     def __init__(
         self,
@@ -119,17 +123,21 @@ class _Known:
         self.delay_ms = delay_ms
         self.attempt = attempt
         self.verb = verb
-        self.tail = b"" if size < 0 else b"\r\n" if text.endswith(b"\r\n") else b"\n"
-        layout = Struct(f"{len(verb)}s36s{len(text)}s{max(size, 0)}s{len(self.tail)}s")
-        self.length = layout.size if command is None else len(text)
-        self.unpack: Callable[[bytes, int], tuple[bytes, bytes, bytes, bytes, bytes]] = layout.unpack_from
+        self.is_touch = size < 0
+        self.tail = b"" if self.is_touch else b"\r\n" if text.endswith(b"\r\n") else b"\n"
+        head = Struct(f"{len(verb)}s36s{len(text)}s")
+        self.unpack: Callable[[bytes, int], tuple[bytes, bytes, bytes]] = head.unpack_from
+        self.payload_at = head.size
+        self.payload_end = head.size + max(size, 0)
+        self.length = len(text) if command is not None else self.payload_end + len(self.tail)
 
 
 class Decoder:
     """Turns the bytes of one connection into commands.
 
-    `feed` it with what was read, in any chunks; take commands with `take` until there are none. Nothing is parsed in
-    `feed`, so a caller that stops taking (a blocked connection) only pays for the memory: see `buffered`.
+    `feed` it with what was read, in any chunks. Take commands with `take` until there are none; then ask `aside`, and
+    go on if it told something. Nothing is parsed in `feed`, so a caller that stops taking (a blocked connection) only
+    pays for the memory: see `buffered`.
     After a fatal `Malformed` there is nothing more, and whatever else comes is thrown away.
     """
 
@@ -147,7 +155,7 @@ class Decoder:
     )
 
     def __init__(self) -> None:
-        self._data = b""  # from _pos on, not taken yet; emptied by `take` when all is
+        self._data = b""  # from _pos on, not taken yet
         self._pos = 0
         self._later: list[bytes] = []  # fed since, not joined to _data yet
         self._later_size = 0
@@ -157,7 +165,7 @@ class Decoder:
         self._skip_bytes = 0
         self._skip_line = False
         # The last line of each kind, by some bits of its first letter: the next one will most likely say the same.
-        self._last: list[_Known | None] = [None] * (_PLACES + 1)
+        self._last: list[_Known | None] = [None] * (_LETTER_BITS + 1)
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -190,7 +198,7 @@ class Decoder:
             if len(found) == most:
                 break
             command = self._any()
-            if isinstance(command, Malformed | c.Quit):
+            if isinstance(command, (Malformed, c.Quit)):
                 self._aside = command
             elif command is not None:
                 found.append(command)
@@ -200,7 +208,7 @@ class Decoder:
 
     def is_done(self) -> bool:
         """Whether it has nothing: no bytes, no line whose payload is to come, nothing to say about either."""
-        return not self._data and not self._later and self._body is None and self._aside is None
+        return self._pos == len(self._data) and not self._later and self._body is None and self._aside is None
 
     def aside(self) -> Malformed | c.Quit | None:
         """What stands behind the commands that were taken, if it is a `Quit` or no command; told once."""
@@ -224,7 +232,7 @@ class Decoder:
         size = len(data)
         pos = self._pos
         while pos < size and len(found) < most:
-            known = self._last[data[pos] & _PLACES]
+            known = self._last[data[pos] & _LETTER_BITS]
             if known is not None:
                 after = pos + known.length
                 command = known.command
@@ -234,18 +242,20 @@ class Decoder:
                         pos = after
                         continue
                 elif after <= size:
-                    verb, id_text, text, payload, tail = known.unpack(data, pos)
-                    if text == known.text and verb == known.verb and tail == known.tail:
+                    verb, id_text, text = known.unpack(data, pos)
+                    payload_end = pos + known.payload_end
+                    if text == known.text and verb == known.verb and data[payload_end:after] == known.tail:
                         job_id = _read_id(id_text)
                         if job_id is None:
                             break
+                        payload = data[pos + known.payload_at : payload_end]
                         spec = known.spec
                         if spec is not None:
                             found.append(c.Add(job_id, spec, payload, b"", known.delay_ms))
-                        elif tail:
-                            found.append(c.Complete(job_id, payload, known.attempt))
-                        else:
+                        elif known.is_touch:
                             found.append(c.Touch(job_id, known.attempt))
+                        else:
+                            found.append(c.Complete(job_id, payload, known.attempt))
                         pos = after
                         continue
             if not self._recall(pos):
@@ -257,9 +267,9 @@ class Decoder:
         first = self._data[pos]
         memory = _MEMORIES.get(first)
         known = None if memory is None else memory.get(self._data, pos)
-        if known is None or known is self._last[first & _PLACES]:
+        if known is None or known is self._last[first & _LETTER_BITS]:
             return False
-        self._last[first & _PLACES] = known
+        self._last[first & _LETTER_BITS] = known
         return True
 
     def _any(self) -> c.Command | Malformed | None:
