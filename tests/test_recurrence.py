@@ -49,6 +49,13 @@ class TestDaylightSaving:
         autumn = occurrences("cron:*/30_*_*_*_*@Europe/Berlin", "2026-10-24T23:45", 5)
         assert [time[11:] for time in autumn] == ["00:00", "00:30", "01:00", "01:30", "02:00"]
 
+    def test_a_shift_of_half_an_hour_hides_nothing(self) -> None:
+        # On Lord Howe 02:00 +11 becomes 01:30 +10:30 on 2026-04-05, and 02:00 +10:30 becomes 02:30 +11 on 2026-10-04.
+        autumn = occurrences("cron:*/20_2_*_*_*@Australia/Lord_Howe", "2026-04-04T12:00", 4)
+        assert autumn == ["2026-04-04 15:30", "2026-04-04 15:50", "2026-04-04 16:10", "2026-04-05 15:30"]
+        spring = occurrences("cron:*/20_3_*_*_*@Australia/Lord_Howe", "2026-10-03T12:00", 4)
+        assert spring == ["2026-10-03 16:00", "2026-10-03 16:20", "2026-10-03 16:40", "2026-10-04 16:00"]
+
     def test_a_working_day_begins_at_nine_on_the_clock_all_year(self) -> None:
         assert occurrences("cron:0_9_*_*_MON@Europe/Berlin", "2026-03-22T12:00", 2) == [
             "2026-03-23 08:00",

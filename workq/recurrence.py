@@ -23,6 +23,8 @@ _ALLOWED: Final = "every:<ms> or cron:<minute>_<hour>_<day>_<month>_<weekday>[@<
 _DIGITS: Final = re.compile(r"[0-9]{1,20}")
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Within this time of an occurrence a shift of the clocks may have hidden an earlier one.
+_NEAR_MS: Final = 7_200_000
 
 
 class Rule:
@@ -85,7 +87,13 @@ class Cron(Rule):
         self._zone = zone
 
     def after(self, time_ms: int) -> int | None:
-        return next((found_ms for found_ms in self._from(time_ms) if found_ms > time_ms), None)
+        found_ms = next((found_ms for found_ms in self._from(time_ms) if found_ms > time_ms), None)
+        if found_ms is not None and self._has_odd_shift(found_ms):
+            for earlier_ms in self._from(found_ms, reverse=True):
+                if earlier_ms <= max(time_ms, found_ms - _NEAR_MS):
+                    break
+                found_ms = earlier_ms
+        return found_ms
 
     def caught_up(self, due_ms: int, now_ms: int) -> tuple[int, int | None]:
         last_ms, following_ms = due_ms, self.after(due_ms)
@@ -97,6 +105,16 @@ class Cron(Rule):
         while (following_ms := self.after(last_ms)) is not None and following_ms <= now_ms:
             last_ms = following_ms
         return last_ms, following_ms
+
+    def _has_odd_shift(self, time_ms: int) -> bool:
+        """Whether clocks were put by a part of an hour shortly before, as Lord Howe's are.
+
+        CronSim looks for a matching hour in steps of an hour, and may find it half an hour late then.
+        """
+        now = (_EPOCH + timedelta(milliseconds=time_ms)).astimezone(self._zone)
+        before = (_EPOCH + timedelta(milliseconds=time_ms - _NEAR_MS)).astimezone(self._zone)
+        shift = (now.utcoffset() or timedelta()) - (before.utcoffset() or timedelta())
+        return shift % timedelta(hours=1) != timedelta()
 
     def _from(self, time_ms: int, reverse: bool = False) -> Iterator[int]:
         """Occurrences before or after a time; in an hour that comes twice, some may lie on its other side."""
