@@ -111,16 +111,17 @@ class Cron(Rule):
 
         CronSim looks for a matching hour in steps of an hour, and may find it half an hour late then.
         """
-        now = (_EPOCH + timedelta(milliseconds=time_ms)).astimezone(self._zone)
-        before = (_EPOCH + timedelta(milliseconds=time_ms - _NEAR_MS)).astimezone(self._zone)
+        now, before = self._moment(time_ms), self._moment(time_ms - _NEAR_MS)
         shift = (now.utcoffset() or timedelta()) - (before.utcoffset() or timedelta())
         return shift % timedelta(hours=1) != timedelta()
+
+    def _moment(self, time_ms: int) -> datetime:
+        return (_EPOCH + timedelta(milliseconds=time_ms)).astimezone(self._zone)
 
     def _from(self, time_ms: int, reverse: bool = False) -> Iterator[int]:
         """Occurrences before or after a time; in an hour that comes twice, some may lie on its other side."""
         try:
-            start = (_EPOCH + timedelta(milliseconds=time_ms)).astimezone(self._zone)
-            for moment in CronSim(self._fields, start, reverse=reverse):
+            for moment in CronSim(self._fields, self._moment(time_ms), reverse=reverse):
                 yield (moment - _EPOCH) // timedelta(milliseconds=1)
         except OverflowError:  # the year 10000
             return

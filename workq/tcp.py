@@ -250,7 +250,7 @@ class Connection(Client):
         if self._held or not replies or count == 0:
             return
         if count < 0:
-            self._transport.write(b"".join(replies) if len(replies) > 1 else replies[0])
+            self._transport.write(b"".join(replies))
             replies.clear()
             self._replies_size = 0
         else:

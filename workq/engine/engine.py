@@ -329,13 +329,9 @@ class Engine:
         names = command.names
         if len(names) == 1:
             queue = self.state.queues.get(names[0]) or self.state.queue(names[0])
-            if queue.leasers:  # who comes now stands behind those who wait
-                job = None
-            elif queue.options is None:
-                job = queue.first_ready()
-            else:
+            if queue.options is not None and not queue.leasers:
                 self._weed([queue], now_ms, WEEDED_AT_ONCE)
-                job = queue.next_job(now_ms)
+            job = None if queue.leasers else queue.next_job(now_ms)  # who comes now stands behind those who wait
             if job is not None:
                 if command.count == 1:
                     return self._grant(job, now_ms, command.fenced)
@@ -836,10 +832,9 @@ class Engine:
         traffic.leased += 1
         if queue.bucket is not None:
             queue.bucket.take(now_ms)
-        meta = b"" if job.extra is None else job.extra.meta
         ttr_ms = job.deadline_ms - now_ms  # as `Leased` has just set it
         attempt = job.attempts if fenced else 0
-        return LeasedJob(job.job_id, queue.name, ttr_ms, job.payload, meta, attempt)
+        return LeasedJob(job.job_id, queue.name, ttr_ms, job.payload, job.meta, attempt)
 
     def _remove(self, job: Job) -> None:
         self._commit(job, Deleted(job.job_id))

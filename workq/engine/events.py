@@ -58,11 +58,8 @@ class Added(JobEvent):
         self.happen(state, self.job)
 
     def happen(self, state: State, job: Job) -> None:
-        if job.extra is None:
-            state.insert(job, READY, 0)
-        else:
-            scheduled_ms = job.scheduled_ms
-            state.insert(job, SCHEDULED if scheduled_ms > job.created_ms else READY, scheduled_ms)
+        scheduled_ms = job.scheduled_ms
+        state.insert(job, SCHEDULED if scheduled_ms > job.created_ms else READY, scheduled_ms)
 
 
 @mypyc_attr(acyclic=True)

@@ -110,12 +110,11 @@ class _Known:
         self,
         verb: bytes,
         text: bytes,
-        *,
-        command: c.Lease | None = None,
-        spec: JobSpec | None = None,
-        delay_ms: int = 0,
-        attempt: int = 0,
-        size: int = -1,
+        command: c.Lease | None,
+        spec: JobSpec | None,
+        delay_ms: int,
+        attempt: int,
+        size: int,
     ) -> None:
         self.text = text
         self.command = command
@@ -288,9 +287,9 @@ class Decoder:
             self._pos = end + 1
             parsed = _parse(line[:-1] if line.endswith(b"\r") else line)
             if isinstance(parsed, c.Lease):
-                _leases.put(line + b"\n", _Known(b"", line + b"\n", command=parsed))
+                _leases.put(line, command=parsed)
             elif isinstance(parsed, c.Touch) and line[:6] == b"touch " and _read_id(line[6:42]) == parsed.job_id:
-                _touches.put(line + b"\n", _Known(b"touch ", line[42:] + b"\n", attempt=parsed.attempt))
+                _touches.put(line, attempt=parsed.attempt)
             if not isinstance(parsed, _Body):
                 return self._end(parsed) if isinstance(parsed, Malformed) and parsed.fatal else parsed
             if parsed.size > MAX_DRAIN:
@@ -328,12 +327,9 @@ class Decoder:
         line = body.line
         if isinstance(command, c.Add):
             if line[4:40] == body.args[0]:
-                text = line[40:] + b"\n"
-                known = _Known(b"add ", text, spec=command.spec, delay_ms=command.delay_ms, size=body.size)
-                _adds.put(line + b"\n", known)
+                _adds.put(line, spec=command.spec, delay_ms=command.delay_ms, size=body.size)
         elif isinstance(command, c.Complete) and line[9:45] == body.args[0]:
-            known = _Known(b"complete ", line[45:] + b"\n", attempt=command.attempt, size=body.size)
-            _completes.put(line + b"\n", known)
+            _completes.put(line, attempt=command.attempt, size=body.size)
         return command
 
     def _end(self, fatal: Malformed) -> Malformed:
@@ -369,10 +365,22 @@ class _Memory:
         self.id_length = id_length
         self.lines: dict[bytes, _Known] = {}
 
-    def put(self, line: bytes, known: _Known) -> None:
-        """Remember what `line` means, with its line end."""
-        if len(line) <= LONGEST_REMEMBERED:
-            _put(self.lines, line[len(self.verb) + self.id_length :], known)
+    def put(
+        self,
+        line: bytes,
+        *,
+        command: c.Lease | None = None,
+        spec: JobSpec | None = None,
+        delay_ms: int = 0,
+        attempt: int = 0,
+        size: int = -1,
+    ) -> None:
+        """Remember what `line` means, which ended with a newline; `size` is -1 where no payload follows."""
+        if len(line) < LONGEST_REMEMBERED:
+            whole = line + b"\n"
+            rest = whole[len(self.verb) + self.id_length :]
+            verb, text = (self.verb, rest) if command is None else (b"", whole)
+            _put(self.lines, rest, _Known(verb, text, command, spec, delay_ms, attempt, size))
 
     def get(self, data: bytes, start: int) -> _Known | None:
         """What the line at `start` means, if it is all there, and remembered."""
