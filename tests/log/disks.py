@@ -223,7 +223,7 @@ class RecordingFiles(Files):
 
     def _may_fail(self, operation: str) -> None:
         if operation in self.broken:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise _disk_error()
 
     def create(self, name: str) -> int:
         self._may_fail("create")
@@ -239,11 +239,13 @@ class RecordingFiles(Files):
         return fd
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
-        if "write" in self.broken:
+        fails = "write" in self.broken  # asked once: the test may mend the disk while a thread is here
+        if fails:
             data = data[: len(data) // 2]
         self.operations.append(Write(self._open[fd], offset, data))
         super().write(fd, data, offset)
-        self._may_fail("write")
+        if fails:
+            raise _disk_error()
 
     def allocate(self, fd: int, offset: int, size: int) -> None:
         self._may_fail("allocate")
@@ -257,7 +259,7 @@ class RecordingFiles(Files):
     def sync(self, fd: int) -> None:
         if "sync" in self.broken:
             self.operations.append(SyncFailed(self._open[fd]))
-        self._may_fail("sync")
+            raise _disk_error()
         self.operations.append(Sync(self._open[fd]))
 
     def kernel_sync(self) -> KernelSync | None:
@@ -271,6 +273,10 @@ class RecordingFiles(Files):
         self._may_fail("remove")
         self.operations.append(Remove(name))
         super().remove(name)
+
+
+def _disk_error() -> OSError:
+    return OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 class _File:
