@@ -29,7 +29,7 @@ from workq.figures import LogFigures
 from workq.log.compaction import Compaction
 from workq.log.errors import Damage
 from workq.log.interface import Log
-from workq.log.records import COMMAND_BYTES, STEP_BYTES, encode, trimmed
+from workq.log.records import COMMAND_BYTES, MAX_COMMAND, STEP_BYTES, encode, trimmed
 from workq.replies import Unavailable
 
 SyncPolicy: TypeAlias = Literal["always", "interval", "os"]
@@ -191,7 +191,9 @@ class GroupCommit:
     # -- before a command ----------------------------------------------------------------------------------------
 
     def admit(self, payload_size: int) -> Unavailable | None:
-        """Make sure that what a command does can be written; otherwise return what to answer."""
+        """Make sure that what a command does can be written, and read; otherwise return what to answer."""
+        if payload_size > MAX_COMMAND:
+            return Unavailable(f"Nothing was changed: {payload_size} bytes are more than a record of the log may have")
         size = COMMAND_BYTES + payload_size
         if self._refusal is None and (size <= self._left - self._reserve or self._take_room(size)):
             self._left -= size

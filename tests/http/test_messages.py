@@ -59,6 +59,10 @@ def receive(http: HttpClient, queue: str) -> Any:
     return answer.json
 
 
+def new_id() -> bytes:
+    return str(uuid.uuid4()).encode()
+
+
 def is_empty_ok(answer: Answer) -> bool:
     return (answer.status, answer.body) == (200, b"")
 
@@ -134,6 +138,17 @@ class TestQueues:
         assert answer.text.startswith("Error: queue name must be unique")
         assert http.get(f"/queues/{queue}").json["max_attempts"] == 2
 
+    def test_of_those_who_create_a_queue_at_once_one_does(self, http: HttpClient) -> None:
+        name = str(uuid.uuid4())
+        clients = [http.another() for _ in range(8)]
+        for attempts, client in enumerate(clients, 1):
+            client.send("POST", f"/queues?name={name}&visibility_timeout_seconds=30&max_attempts={attempts}")
+        statuses = [client.answer().status for client in clients]
+        assert sorted(statuses) == [200, *[409] * 7]
+        assert http.get(f"/queues/{name}").json["max_attempts"] == statuses.index(200) + 1
+        for client in clients:
+            client.close()
+
     def test_options_are_changed_one_or_both(self, http: HttpClient, queue: str) -> None:
         def options() -> tuple[int, int]:
             shown = http.get(f"/queues/{queue}").json
@@ -180,6 +195,20 @@ class TestQueues:
         assert is_empty_ok(http.put(f"/messages/{held['id']}/complete"))
         create(http, queue)
         assert receive(http, queue) is None
+
+    def test_a_queue_that_is_still_being_deleted_is_created_after_that(
+        self, http: HttpClient, server: ServerProcess, queue: str
+    ) -> None:
+        with server.connect() as producer:  # enough to be deleted in several goes
+            adds = [b"add %b messages.%b 1000 900000 1\r\n1\r\n" % (new_id(), queue.encode()) for _ in range(5_000)]
+            producer.send(b"".join(adds))
+            producer.expect(*[b"+OK"] * len(adds))
+        with http.another() as deleting:
+            deleting.send("DELETE", f"/queues/{queue}")
+            wait_until(lambda: http.get(f"/queues/{queue}").json is None)
+            assert create(http, queue).status == 200
+            assert receive(http, queue) is None
+            assert deleting.answer().status == 200
 
     def test_a_slash_at_the_end_is_fine(self, http: HttpClient, queue: str) -> None:
         assert queue in [each["name"] for each in http.get("/queues/").json]

@@ -18,7 +18,7 @@ import pytest
 from tests.log.disks import Kernel, RecordingFiles
 from tests.log.logs import reopened
 from workq.broker import Broker, Clock
-from workq.commands import Clear, Delete
+from workq.commands import Add, Clear, Delete
 from workq.commit import GroupCommit, SyncPolicy
 from workq.engine import Engine
 from workq.engine.engine import CLEARED_AT_ONCE
@@ -27,6 +27,7 @@ from workq.gateway import Gateway, ServerUnavailable
 from workq.log.filelog import open_files
 from workq.replies import OK, Cleared
 from workq.tcp import Connection, HangupWatch
+from workq.values import MIB, JobSpec
 
 PATIENCE_S = 10.0
 
@@ -447,6 +448,18 @@ class TestFullDisk:
         await site.until(lambda: len(list(site.directory.glob("*.seg"))) == 2)
         await site.stop()
         assert len(reopened(site.directory).jobs) == 1201
+
+
+async def test_what_could_not_be_read_again_is_refused(site: Site) -> None:
+    await site.start()
+    gateway = Gateway(site.broker)
+    job_id = uuid.uuid4().bytes
+    with pytest.raises(ServerUnavailable, match="Nothing was changed: 3145729 bytes are more than"):
+        await gateway.execute(Add(job_id, JobSpec(b"mail", 1000, 1000), bytes(3 * MIB + 1)))
+    assert job_id not in site.engine.state.jobs
+    await gateway.execute(Add(job_id, JobSpec(b"mail", 1000, 1000), bytes(3 * MIB)))
+    await site.stop()
+    assert len(reopened(site.directory).jobs[job_id].payload) == 3 * MIB
 
 
 class TestBrokenDisk:

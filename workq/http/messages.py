@@ -111,6 +111,7 @@ class MessagesDoor:
         self._archive = archive
         self._settings = settings
         self._page = Page("messages", "hq web ui")
+        self._changing = asyncio.Lock()  # one change of a queue at a time: each takes several commands
         archive.register(DOOR, self._archived)
         for key in settings.without_effect:
             log.warning("[messages]: %s has no effect: messages are kept in --data-dir", key)
@@ -140,10 +141,11 @@ class MessagesDoor:
             raise HttpError(400, "The query parameter name is empty")
         max_attempts, timeout_s = [_number(request, option) for option in _OPTIONS]
         _check_options([max_attempts, timeout_s])
-        if await self._kept(name) is not None:
-            raise HttpError(409, f"Error: queue name must be unique, and there is a queue {shown(name)} already")
-        now_ms = self._gateway.now_ms()
-        await self._keep(name, _Kept(max_attempts, timeout_s, now_ms, now_ms))
+        async with self._changing:
+            if await self._kept(name) is not None:
+                raise HttpError(409, f"Error: queue name must be unique, and there is a queue {shown(name)} already")
+            now_ms = self._gateway.now_ms()
+            await self._keep(name, _Kept(max_attempts, timeout_s, now_ms, now_ms))
         return _nothing()
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -159,21 +161,23 @@ class MessagesDoor:
         name = request.match_info["name"]
         given = [_number(request, option) if option in request.query else None for option in _OPTIONS]
         _check_options(given)
-        kept = await self._kept(name)
-        if kept is not None and given != [None, None]:
-            max_attempts, visibility_timeout_seconds = given
-            kept.max_attempts = max_attempts or kept.max_attempts
-            kept.visibility_timeout_seconds = visibility_timeout_seconds or kept.visibility_timeout_seconds
-            kept.updated_ms = self._gateway.now_ms()
-            await self._keep(name, kept)
+        async with self._changing:
+            kept = await self._kept(name)
+            if kept is not None and given != [None, None]:
+                max_attempts, visibility_timeout_seconds = given
+                kept.max_attempts = max_attempts or kept.max_attempts
+                kept.visibility_timeout_seconds = visibility_timeout_seconds or kept.visibility_timeout_seconds
+                kept.updated_ms = self._gateway.now_ms()
+                await self._keep(name, kept)
         return _nothing()
 
     async def _delete(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        if await self._kept(name) is not None:
-            await self._gateway.execute(c.PutDocument(_key(name), b""))
-            await self._gateway.execute(c.Clear(queue_name(DOOR, name)))
-            await self._archive.delete_queue(DOOR, name)
+        async with self._changing:
+            if await self._kept(name) is not None:
+                await self._gateway.execute(c.PutDocument(_key(name), b""))
+                await self._gateway.execute(c.Clear(queue_name(DOOR, name)))
+                await self._archive.delete_queue(DOOR, name)
         return _nothing()
 
     # -- messages ------------------------------------------------------------------------------------------------

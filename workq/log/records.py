@@ -108,6 +108,8 @@ _IDENTITY: Final = struct.Struct("<16sQ")  # what _ADDED and _CARRIED share, beh
 # The longest body: a job with name, payload and result as long as they may be.
 MAX_SPEC: Final = _SPEC.size + NAME_LENGTH + _RETRY.size
 MAX_BODY: Final = _CARRIED.size + MAX_SPEC + MAX_PROGRESS + 3 * MIB
+# Payload and meta of a job that is sure to be readable again. The doors allow less; this is for a door with a mistake.
+MAX_COMMAND: Final = 3 * MIB
 # What a job takes in the log, at most, beside its name, payload, result and extra; and a document beside key and value.
 JOB_OVERHEAD: Final = FRAME.size + _CARRIED.size + _SPEC.size + _RETRY.size
 RETRY_BYTES: Final = _RETRY.size  # of which a job without a retry policy takes none

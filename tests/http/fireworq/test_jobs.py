@@ -74,6 +74,15 @@ class TestPush:
         assert text in refused.text
         assert fireworq.stats(queue)["total_pushes"] == 0
 
+    @pytest.mark.parametrize("form", ['"%s"', "[%s]"])
+    def test_a_payload_has_a_longest_length(self, fireworq: Fireworq, form: str) -> None:
+        queue = fireworq.queue()
+        push = b'{"url": "http://127.0.0.1:9/", "run_after": 60, "payload": %b}'
+        longest = form % ("1" * (2**20 if form[0] == '"' else 2**20 - 2))
+        assert fireworq.http.post(f"/job/{queue}", body=push % longest.encode()).status == 200
+        refused = fireworq.http.post(f"/job/{queue}", body=push % longest.replace("1", "11", 1).encode())
+        assert (refused.status, "1048577 bytes, at most 1048576" in refused.text) == (413, True)
+
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
     def test_only_post_pushes(self, fireworq: Fireworq, method: str) -> None:
         refused = fireworq.http.ask(method, "/job/x")
@@ -379,6 +388,22 @@ class TestOrderAndPace:
         fireworq.wait_until_completed(queue, 4)
         assert [request.body for request in fireworq.worker.requests] == [b"", b"first", b"second", b"third"]
 
+    def test_a_job_that_is_deleted_while_it_is_sent_keeps_its_worker_busy(self, fireworq: Fireworq) -> None:
+        gate = fireworq.worker.behaviours["/gate"] = Gate()
+        queue = fireworq.queue(max_workers=1)
+        fireworq.push(queue, "/gate")
+        fireworq.worker.wait_for_requests(1)
+        fireworq.push(queue)
+        assert fireworq.http.delete(f"/queue/{queue}/job/1").status == 200
+        other = fireworq.queue()
+        for _ in range(3):  # time in which it must not be sent
+            fireworq.push(other, "/other")
+        fireworq.worker.wait_for_requests(4)
+        assert "/ok" not in [request.path for request in fireworq.worker.requests]
+        gate.open()
+        fireworq.worker.wait_for_requests(5)
+        assert fireworq.worker.requests[-1].path == "/ok"
+
     def test_a_throttled_queue_keeps_its_pace(self, fireworq: Fireworq) -> None:
         queue = fireworq.queue(max_dispatches_per_second=0.001, max_burst_size=2)
         for _ in range(4):
@@ -398,6 +423,35 @@ class TestOrderAndPace:
 def listed(fireworq: Fireworq, queue: str, state: str) -> list[Any]:
     jobs: list[Any] = fireworq.http.get(f"/queue/{queue}/{state}").json["jobs"]
     return jobs
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_jobs_of_a_default_queue_that_was_deleted_are_sent(tmp_path: Path, worker: WebWorker, restarted: bool) -> None:
+    flags = (*FLAGS, "--data-dir", str(tmp_path))
+    with ServerProcess(*flags) as server, HttpClient(server, "fireworq") as http:
+        fireworq = Fireworq(http, worker)
+        http.put("/queue/default", {"max_workers": 3})
+        fireworq.push("any", run_after=1)
+        assert http.delete("/queue/default").json["max_workers"] == 3
+        assert http.get("/queue/default").json["max_workers"] == 20
+        if restarted:
+            server.kill()
+        else:
+            worker.wait_for_requests(1)
+    if restarted:
+        with ServerProcess(*flags):
+            worker.wait_for_requests(1)
+
+
+def test_jobs_of_a_queue_that_becomes_the_default_one_are_sent(tmp_path: Path, worker: WebWorker) -> None:
+    flags = (*FLAGS, "--data-dir", str(tmp_path))
+    with ServerProcess(*flags) as server, HttpClient(server, "fireworq") as http:
+        fireworq = Fireworq(http, worker)
+        queue = fireworq.queue()
+        fireworq.push(queue, run_after=1)
+        http.delete(f"/queue/{queue}")
+    with ServerProcess(*flags, env={"FIREWORQ_QUEUE_DEFAULT": queue}):
+        worker.wait_for_requests(1)
 
 
 def test_jobs_and_failures_survive_a_kill_and_numbers_go_on(tmp_path: Path, worker: WebWorker) -> None:

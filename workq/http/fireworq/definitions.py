@@ -4,18 +4,19 @@ How many jobs of a queue are sent at a time, and how often, are options of the e
 dispatcher's business. The door remembers what was asked for, to show it.
 """
 
+import asyncio
 from typing import Final
 
 from msgspec.json import decode, encode
 
-from workq.commands import ConfigureQueue, ListDocuments, PutDocument
+from workq.commands import ConfigureQueue, InspectQueue, ListDocuments, PutDocument
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
 from workq.http.application import HttpError
 from workq.http.fireworq.structs import Queue, QueueRequest, Routing
 from workq.http.names import queue_name
 from workq.http.settings import FireworqSettings
-from workq.replies import Documents
+from workq.replies import Documents, Queues
 from workq.values import LEASE_BURST, LEASE_RATE, MAX_LEASED
 
 DOOR: Final = "fireworq"
@@ -39,6 +40,7 @@ class Definitions:
         self._queues: dict[str, Queue] = {}
         self._kept: set[str] = set()  # the queues that have a document, and are pushed
         self._routings: dict[str, Routing] = {}
+        self._changing = asyncio.Lock()  # one change of a queue at a time: each takes several commands
 
     async def start(self) -> None:
         """Read what there is."""
@@ -46,10 +48,16 @@ class Definitions:
             queue = decode(value, type=Queue)
             self._queues[queue.name] = queue
             self._kept.add(queue.name)
+            self._dispatcher.limit(queue_name(DOOR, queue.name), queue.max_workers)
         for value in await self._documents(_ROUTING):
             routing = decode(value, type=Routing)
             self._routings[routing.job_category] = routing
-        self._add_default()
+        default = self._settings.queue_default
+        if default and default not in self._kept:
+            if await self._has_jobs(default):  # from before it was deleted
+                await self.put_queue(default, QueueRequest())
+            else:
+                self._queues[default] = self._defined(default, QueueRequest())
 
     # -- queues --------------------------------------------------------------------------------------------------
 
@@ -64,38 +72,51 @@ class Definitions:
     async def put_queue(self, name: str, request: QueueRequest) -> Queue:
         """Create or replace a queue. Raises `HttpError` for a rate without a burst, or the other way round."""
         queue = self._defined(name, request)
-        if queue != self.queue(name) or name not in self._kept:
-            engine_name = queue_name(DOOR, name)
-            rate, burst = queue.max_dispatches_per_second or 0, queue.max_burst_size or 0
-            await self._gateway.execute(
-                ConfigureQueue(
-                    engine_name,
-                    max_leased=min(queue.max_workers, MAX_LEASED.highest),
-                    lease_rate=min(max(round(rate * 1_000), 1), LEASE_RATE.highest) if rate else 0,
-                    lease_burst=min(burst, LEASE_BURST.highest),
-                )
-            )
-            await self._put(_QUEUE + name, encode(queue))
-            self._queues[name] = queue
-            self._kept.add(name)
-            await self._dispatcher.push_queue(engine_name)
+        async with self._changing:
+            if queue != self.queue(name) or name not in self._kept:
+                await self._put_queue(name, queue)
         return queue
 
+    async def _put_queue(self, name: str, queue: Queue) -> None:
+        engine_name = queue_name(DOOR, name)
+        rate, burst = queue.max_dispatches_per_second or 0, queue.max_burst_size or 0
+        await self._gateway.execute(
+            ConfigureQueue(
+                engine_name,
+                max_leased=min(queue.max_workers, MAX_LEASED.highest),
+                lease_rate=min(max(round(rate * 1_000), 1), LEASE_RATE.highest) if rate else 0,
+                lease_burst=min(burst, LEASE_BURST.highest),
+            )
+        )
+        await self._put(_QUEUE + name, encode(queue))
+        self._queues[name] = queue
+        self._kept.add(name)
+        # The engine is not enough: a job that is deleted while it is sent still keeps a web worker busy.
+        await self._dispatcher.push_queue(engine_name, queue.max_workers)
+
     async def delete_queue(self, name: str) -> Queue | None:
-        """Forget the definition of a queue, and send its jobs no more; they stay. Return what it was."""
-        queue = self.queue(name)
-        if queue is not None:
+        """Forget the definition of a queue, and send its jobs no more; they stay. Return what it was.
+
+        The default queue is back at once, as it was in the beginning.
+        """
+        async with self._changing:
+            queue = self.queue(name)
+            if queue is None:
+                return None
+            if name == self._settings.queue_default:
+                if name in self._kept:
+                    await self._put_queue(name, self._defined(name, QueueRequest()))
+                return queue
             await self._put(_QUEUE + name, b"")
             self._queues.pop(name, None)
             self._kept.discard(name)
             await self._dispatcher.unpush_queue(queue_name(DOOR, name))
-            self._add_default()
-        return queue
+            return queue
 
-    def _add_default(self) -> None:
-        name = self._settings.queue_default
-        if name and name not in self._queues:
-            self._queues[name] = self._defined(name, QueueRequest())
+    async def _has_jobs(self, name: str) -> bool:
+        """Whether there are jobs to be sent in a queue that has no definition."""
+        reply = await self._gateway.execute(InspectQueue(queue_name(DOOR, name)))
+        return isinstance(reply, Queues) and any([each.ready_len + each.scheduled_len > 0 for each in reply.queues])
 
     def _defined(self, name: str, request: QueueRequest) -> Queue:
         settings = self._settings

@@ -16,7 +16,7 @@ from workq.http.fireworq.structs import Ended, Failure, Kept, Pushed, PushReques
 from workq.http.names import NumberedJobs, queue_name
 from workq.http.nesting import DEEPEST, is_too_deep
 from workq.replies import JobInfo
-from workq.values import COUNT, DELAY, TTL, JobSpec, RetryPolicy
+from workq.values import COUNT, DELAY, PAYLOAD_SIZE, TTL, JobSpec, RetryPolicy
 
 # How long a lease of the dispatcher lasts; it is kept up for as long as the web worker takes.
 _TTR_MS: Final = 60_000
@@ -27,14 +27,17 @@ _EMPTY: Final = msgspec.Raw(b'""')
 def body_of(payload: msgspec.Raw) -> bytes:
     """What the web worker gets: the text of a string, nothing for nothing, else the JSON as it was written.
 
-    Raises `HttpError` for what is nested too deeply.
+    Raises `HttpError` for what is too long, or nested too deeply.
     """
     raw = bytes(payload).strip()
+    body = b"" if raw == b"null" else raw
     if raw.startswith(b'"'):
-        return decode(raw, type=str).encode("utf-8", "surrogatepass")
-    if is_too_deep(raw):
+        body = decode(raw, type=str).encode("utf-8", "surrogatepass")
+    elif is_too_deep(raw):
         raise HttpError(400, f"Invalid payload: it is nested too deeply: {DEEPEST} levels are allowed")
-    return b"" if raw == b"null" else raw
+    if len(body) > PAYLOAD_SIZE.highest:
+        raise HttpError(413, f"Invalid payload: it has {len(body)} bytes, at most {PAYLOAD_SIZE.highest} are allowed")
+    return body
 
 
 def compact(payload: msgspec.Raw) -> msgspec.Raw:
