@@ -8,6 +8,7 @@ caches of the processor hold one of them at a time.
 
 import asyncio
 import heapq
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
@@ -28,6 +29,8 @@ _LONGEST_SLEEP_MS = 3_600_000
 _TIMED_TURNS: Final = 15
 # For how long a client counts that did something.
 _LATELY_MS: Final = 1_000
+
+logger = logging.getLogger("workq")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -94,8 +97,9 @@ class Broker:
         self._commit = commit
         if commit is not None:
             commit.on_writable = self._on_writable
-        self._turn_ms = 0  # the time of this turn; 0 between turns
-        self._woken_ms = 0  # the time of the last turn that a client had to do with
+        self._turn_ms = 0  # the time of this turn; 0 until something has to know it, and between turns
+        self._is_ending = False  # `_end_turn` will be called
+        self._served_ms = 0  # the time of the last turn that a client had to do with
         self._mark = 0  # how many events there were before the engine was called
         self._has_room = True  # in the log, for what time does to jobs
         self._awake: list[Client] = []
@@ -118,7 +122,7 @@ class Broker:
 
     def is_serving(self) -> bool:
         """Whether a client has had to do with a turn of late. One that only stays connected does not count."""
-        return self.now_ms() - self._woken_ms < _LATELY_MS
+        return self.now_ms() - self._served_ms < _LATELY_MS
 
     async def wait_for_no_clients(self) -> None:
         """Return when the last client is gone."""
@@ -203,11 +207,15 @@ class Broker:
         self._engine.cancel(waiter)
 
     def wake(self, client: Client) -> None:
-        """Have `client.serve` and `client.end_turn` called at the end of this turn."""
+        """Have `client.serve` and `client.end_turn` called at the end of this turn.
+
+        Time does nothing to jobs in here, because the log calls it while it has events half in hand.
+        """
         if not client.is_awake:
             client.is_awake = True
             self._awake.append(client)
-        self._woken_ms = self._turn_ms or self._begin_turn()
+        if not self._is_ending:
+            self._end_turn_soon()
 
     async def close(self) -> None:
         """Stop the timer, so that nothing happens by itself any more, and close the log."""
@@ -223,8 +231,14 @@ class Broker:
         self._last_kind = kind
         self._last_count = 0
 
-    def _begin_turn(self) -> int:
+    def _end_turn_soon(self) -> None:
+        self._is_ending = True
         self._loop.call_soon(self._end_turn)
+
+    def _begin_turn(self) -> int:
+        """Take the time, and let what is due by now happen before anything else does."""
+        if not self._is_ending:
+            self._end_turn_soon()
         self._turn_number += 1
         if self._turn_number & _TIMED_TURNS == 0:
             self._turn_began_s = time.perf_counter()
@@ -252,6 +266,7 @@ class Broker:
     def _end_turn(self) -> None:
         awake = self._serve()
         self._turn_ms = 0
+        self._is_ending = False
         began_s, self._turn_began_s = self._turn_began_s, 0.0
         if self._commit is None:
             self._engine.events.clear()
@@ -265,7 +280,10 @@ class Broker:
             self.on_finished(finished)
         for client in awake:
             client.is_awake = False
-            client.end_turn()  # may `wake`, and so begin another turn
+            try:
+                client.end_turn()  # may `wake`, and so have another turn end
+            except Exception:
+                _cut_off(client)
         next_ms = self._engine.next_ms()
         if next_ms < self._timer_ms:
             self._set_timer(next_ms)
@@ -277,8 +295,13 @@ class Broker:
     def _serve(self) -> list[Client]:
         """Let those who are awake execute what has come; return them, and who was woken by that."""
         awake, self._awake = self._awake, []
+        if awake:
+            self._served_ms = self._turn_ms or self._begin_turn()
         for client in awake:
-            client.serve()
+            try:
+                client.serve()
+            except Exception:
+                _cut_off(client)
         if self._awake:
             awake += self._awake
             self._awake = []
@@ -315,6 +338,12 @@ def _largest_queues(queues: list[Queue]) -> list[QueueFigures]:
 
 def _size(queue: Queue) -> int:
     return sum(queue.counts)
+
+
+def _cut_off(client: Client) -> None:
+    """A fault of the program has come up with `client`: the others must not suffer."""
+    logger.exception("a client is cut off, because of a fault of the server")
+    client.abort()
 
 
 def _nobody_listens(finished: list[Job]) -> None:

@@ -18,6 +18,7 @@ import pytest
 from tests.log.disks import Kernel, RecordingFiles
 from tests.log.logs import reopened
 from workq.broker import Broker, Clock
+from workq.broker import Client as BrokerClient
 from workq.commands import Add, Clear, Delete
 from workq.commit import GroupCommit, SyncPolicy
 from workq.engine import Engine
@@ -375,6 +376,29 @@ class TestKernelSync:
             assert await client.ask(f"delete {job_id}") == "+OK"
         await site.until(lambda: "workq-log" in [each.name for each in site.files.sync_threads])
 
+    async def test_time_changes_nothing_while_a_batch_is_launched(self, site: Site, kernel: Kernel) -> None:
+        await site.start()
+        producer, other, worker = [await site.connect() for _ in range(3)]
+        assert await producer.ask(*add(new_id(), "first")) == "+OK"
+        kernel.may_sync = False
+        producer.send(f"add {new_id()} mail 60000 600000 2 -delay=30000", "hi")
+        await site.until(lambda: bool(kernel.started))
+        # In the next batch are two adds. The clients have more to do, so that the launch wakes them.
+        other.send(*add(new_id(), "other"), "lease nothing 60000", "ping")
+        worker.send(*add(new_id(), "other"), "lease mail 60000")
+        await site.until(lambda: site.engine.waiting()[0] == 2)
+        site.broker._clock._offset_ns += 60_000_000_000  # the delayed job is due, but the event loop does not know
+        kernel.sync()
+        assert await producer.line() == "+OK"
+        await site.until(lambda: bool(kernel.started))
+        kernel.sync()
+        assert await worker.line() == "+OK"
+        await site.until(lambda: bool(kernel.started))
+        await worker.hears_nothing(await site.connect())
+        kernel.may_sync = True
+        kernel.sync()
+        assert (await worker.line(), (await worker.line())[36:]) == ("+OK 1", " mail 60000 2")
+
     async def test_a_loop_that_is_busier_than_the_disk_waits_for_nobody(self, site: Site, kernel: Kernel) -> None:
         await site.start()
         client = await site.connect()
@@ -448,6 +472,30 @@ class TestFullDisk:
         await site.until(lambda: len(list(site.directory.glob("*.seg"))) == 2)
         await site.stop()
         assert len(reopened(site.directory).jobs) == 1201
+
+
+async def test_a_client_that_cannot_be_served_is_cut_off_and_others_go_on(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Faulty(BrokerClient):
+        aborted = False
+
+        def serve(self) -> None:
+            raise ArithmeticError("a fault of the program")
+
+        def end_turn(self) -> None:
+            raise ArithmeticError("a fault of the program")
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    await site.start()
+    client, faulty = await site.connect(), Faulty()
+    site.broker.wake(faulty)
+    await site.until(lambda: faulty.aborted)
+    assert await client.ask("ping") == "+OK"
+    faulty.is_awake = False
+    assert "a fault of the program" in caplog.text
 
 
 async def test_what_could_not_be_read_again_is_refused(site: Site) -> None:

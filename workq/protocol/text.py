@@ -18,6 +18,10 @@ _BEHIND_DIGITS: Final = b"-" * (256 - 32)
 _PRINTABLE: Final = "".join([chr(code) for code in range(32, 127) if chr(code) != "%"])
 _TIME: Final = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?Z")
 
+# The first and the last second that can be written.
+_EARLIEST_S: Final = -62_135_596_800
+_LATEST_S: Final = 253_402_300_799
+
 
 def parse_id(text: bytes) -> bytes:
     """The 16 bytes of a canonical UUID in either case; raise `InvalidValue` for anything else."""
@@ -56,8 +60,8 @@ def parse_time(text: bytes) -> int:
 
 
 def format_time(time_ms: int) -> bytes:
-    """A UTC time with whole seconds."""
-    moment = _EPOCH.fromtimestamp(time_ms // 1000, UTC)
+    """A UTC time with whole seconds; the nearest that can be written for one before the year 1 or after 9999."""
+    moment = _EPOCH.fromtimestamp(min(max(time_ms // 1000, _EARLIEST_S), _LATEST_S), UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0").encode()
 
 
