@@ -109,7 +109,8 @@ class HqSettings:
         return tuple([key for key in ("data_dir", "log_level", "log_file", "access_log_file") if getattr(self, key)])
 
 
-_ELSEWHERE: Final = "without effect: it is said for the whole server"
+_ELSEWHERE: Final = "no effect: it is said for the whole server, see workq-server --help"
+_NOWHERE: Final = "no effect: there is nothing like it here"
 _ANYTHING: Final = Kind("VALUE", "a value", str, (int, float, bool))
 _QueueLogLevel = Literal["debug", "info", "warn", "error", "fatal", "0", "1", "2", "3", "4"]
 _POSITIVE: Final = whole_number(Range("number", 1, 2**32 - 1))
@@ -126,7 +127,8 @@ class FireworqSettings:
     """The table `[fireworq]`; each key is also read from the variable `FIREWORQ_` and its name in capitals.
 
     Intervals are in milliseconds, `shutdown_timeout` and `dispatch_idle_conn_timeout` in seconds. What is said for the
-    whole server elsewhere is read, so that a set-up can be used as it is, and has no effect: see `without_effect`.
+    whole server elsewhere, or not at all, is read, so that a set-up can be used as it is, and has no effect: see
+    `without_effect`.
     """
 
     bind: Address | None = setting(
@@ -156,17 +158,17 @@ class FireworqSettings:
     dispatch_user_agent: str | None = setting(
         "who web workers are told we are", TEXT, variable="FIREWORQ_DISPATCH_USER_AGENT"
     )
-    pid: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_PID")
+    pid: str | None = setting(_NOWHERE, _ANYTHING, variable="FIREWORQ_PID")
     shutdown_timeout: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_SHUTDOWN_TIMEOUT")
     dispatch_max_conns_per_host: str | None = setting(
-        _ELSEWHERE, _ANYTHING, variable="FIREWORQ_DISPATCH_MAX_CONNS_PER_HOST"
+        _NOWHERE, _ANYTHING, variable="FIREWORQ_DISPATCH_MAX_CONNS_PER_HOST"
     )
     dispatch_idle_conn_timeout: str | None = setting(
-        _ELSEWHERE, _ANYTHING, variable="FIREWORQ_DISPATCH_IDLE_CONN_TIMEOUT"
+        _NOWHERE, _ANYTHING, variable="FIREWORQ_DISPATCH_IDLE_CONN_TIMEOUT"
     )
-    config_refresh_interval: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_CONFIG_REFRESH_INTERVAL")
+    config_refresh_interval: str | None = setting(_NOWHERE, _ANYTHING, variable="FIREWORQ_CONFIG_REFRESH_INTERVAL")
     access_log: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ACCESS_LOG")
-    access_log_tag: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ACCESS_LOG_TAG")
+    access_log_tag: str | None = setting(_NOWHERE, _ANYTHING, variable="FIREWORQ_ACCESS_LOG_TAG")
     error_log: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ERROR_LOG")
     error_log_level: str | None = setting(_ELSEWHERE, _ANYTHING, variable="FIREWORQ_ERROR_LOG_LEVEL")
     queue_log: str | None = setting(
@@ -190,10 +192,10 @@ class FireworqSettings:
         return self.keep_alive if self.dispatch_keep_alive is None else self.dispatch_keep_alive
 
     @property
-    def without_effect(self) -> tuple[str, ...]:
-        """The keys given that have no effect here."""
-        rows = attrs.fields(FireworqSettings)
-        return tuple([row.name for row in rows if row.metadata["row"][1] == _ELSEWHERE and getattr(self, row.name)])
+    def without_effect(self) -> dict[str, str]:
+        """The keys given that have no effect here, and why."""
+        helps = {field.name: field.metadata["row"][1] for field in attrs.fields(FireworqSettings)}
+        return {name: help for name, help in helps.items() if help in (_ELSEWHERE, _NOWHERE) and getattr(self, name)}
 
     def shown(self, user_agent: str) -> dict[str, str]:
         """What is in force, as `/settings` says it: strings."""

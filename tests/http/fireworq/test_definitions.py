@@ -217,6 +217,7 @@ class TestSettings:
             "FIREWORQ_QUEUE_DEFAULT_MAX_WORKERS": "7",
             "FIREWORQ_KEEP_ALIVE": "true",
             "FIREWORQ_MYSQL_DSN": "tcp(db:3306)/fireworq",
+            "FIREWORQ_PID": "/run/fireworq.pid",
         }
         with ServerProcess(env=env) as server, HttpClient(server, "fireworq") as http:
             assert http.get("/queue/elsewhere").json["max_workers"] == 7
@@ -224,7 +225,8 @@ class TestSettings:
             assert answer.json["dispatch_keep_alive"] == "true"
             assert "Connection" not in answer.headers
             assert "Connection" not in http.put("/queue/x", body=b"{").headers
-            assert "mysql_dsn has no effect" in server.log()
+            assert "mysql_dsn has no effect: it is said for the whole server" in server.log()
+            assert "pid has no effect: there is nothing like it here" in server.log()
 
     def test_what_web_workers_are_told_is_a_setting(self) -> None:
         env = {

@@ -57,8 +57,8 @@ class FireworqDoor:
             queue_log = QueueLog(gateway, settings)
             dispatcher.watch(queue_log)
         self._pushes = Pushes(gateway, dispatcher, self._definitions, settings, self._user_agent, queue_log)
-        for key in settings.without_effect:
-            log.warning("[fireworq]: %s has no effect: it is said for the whole server, see workq-server --help", key)
+        for key, why in settings.without_effect.items():
+            log.warning("[fireworq]: %s has %s", key, why)
 
     async def start(self) -> None:
         """Make what has to be there; to be called before there are requests."""
