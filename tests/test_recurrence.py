@@ -132,6 +132,9 @@ def test_what_is_caught_up_is_the_last_of_all_that_were_missed(
         ("cron:0_0_0_*_*_*", "has not five fields"),
         ("cron:0__0_*_*", "has not five fields"),
         ("cron:0 0_0_*_*_*", "has not five fields"),
+        ("cron:*\t*_*_*_*_*", "has not five fields of letters, digits and */,-#"),
+        ("cron:0_0_1_1_*\n*", "has not five fields"),
+        ("cron:0_0_1_1_*\n", "has not five fields"),
         ("cron:60_*_*_*_*", "'cron:60_*_*_*_*': bad minute"),
         ("cron:*_24_*_*_*", "bad hour"),
         ("cron:*_*_*_13_*", "bad month"),
@@ -162,6 +165,7 @@ def test_nothing_but_invalid_value_comes_of_nonsense(text: str) -> None:
         rule = parse_rule(text)
     except InvalidValue:
         return
+    assert len(rule.text.split()) == 1  # it stands on a line of the protocol
     rule.after(ms("2026-01-01"))
 
 

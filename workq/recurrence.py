@@ -21,6 +21,7 @@ RULE_LENGTH: Final = 255
 
 _ALLOWED: Final = "every:<ms> or cron:<minute>_<hour>_<day>_<month>_<weekday>[@<time zone>]"
 _DIGITS: Final = re.compile(r"[0-9]{1,20}")
+_FIELDS: Final = re.compile(r"[0-9A-Za-z*,/#-]+(_[0-9A-Za-z*,/#-]+){4}")
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Within this time of an occurrence a shift of the clocks may have hidden an earlier one.
@@ -153,8 +154,8 @@ def parse_rule(text: str) -> Rule:
     if kind != "cron":
         raise InvalidValue(f"Invalid rule: {shown(text)} is not {_ALLOWED}")
     fields, at, zone = rest.partition("@")
-    if len(fields.split("_")) != 5 or not all(fields.split("_")) or " " in fields:
-        raise InvalidValue(f"Invalid rule: {shown(text)} has not five fields, allowed is {_ALLOWED}")
+    if _FIELDS.fullmatch(fields) is None:
+        raise InvalidValue(f"Invalid rule: {shown(text)} has not five fields of letters, digits and */,-#: {_ALLOWED}")
     fields = fields.replace("_", " ")
     try:
         CronSim(fields, _EPOCH)

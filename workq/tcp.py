@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import select
 import socket
+import time
 from typing import Final, cast
 
 from workq.broker import Broker, Client
-from workq.commands import Command, Quit
+from workq.commands import Command, Quit, Recur
 from workq.engine import OnReply, Waiter, nobody_is_told
 from workq.protocol.server import Decoder, encode
 from workq.replies import Refused, Reply, Unavailable
@@ -21,6 +22,8 @@ from workq.replies import Refused, Reply, Unavailable
 READ_AHEAD: Final = 1_048_576
 # Bytes of replies collected before they are sent, and bytes a slow reader may leave unread before it is not served.
 WRITE_AHEAD: Final = 262_144
+# How long one client's commands may be executed in a turn, in which others wait.
+_LONGEST_SERVE_S: Final = 0.01
 
 
 class Connection(Client):
@@ -115,7 +118,8 @@ class Connection(Client):
     # -- called by the broker, the server and the hang-up watch ----------------------------------------------------
 
     def serve(self) -> None:
-        """Execute commands until there are none, one has to wait, or replies have to leave first."""
+        """Execute commands until there are none, one has to wait, replies have to leave first, or it takes long."""
+        until_s = 0.0
         while self._may_go_on():
             commands = self._ahead or self._decoder.take()
             if commands:
@@ -127,6 +131,12 @@ class Connection(Client):
                     self._ahead = []
             if self._decoder.is_done() or not (commands or self._attend()):
                 self._starved = True
+                break
+            if commands and isinstance(commands[-1], Recur):
+                break  # to look for a time that never comes takes as long as may be
+            if until_s == 0.0:
+                until_s = time.monotonic() + _LONGEST_SERVE_S
+            elif time.monotonic() > until_s:
                 break
         if self._read_paused or not self._starved:
             self._bound_reading()

@@ -498,6 +498,17 @@ async def test_a_client_that_cannot_be_served_is_cut_off_and_others_go_on(
     assert "a fault of the program" in caplog.text
 
 
+async def test_rules_that_never_come_true_hold_up_nobody_else(site: Site) -> None:
+    await site.start()
+    client, other = await site.connect(), await site.connect()
+    for _ in range(16):
+        client.send(f"recur {new_id()} mail 1000 1000 cron:0_0_*/31_*_1#5 2", "hi")
+    assert await other.ask("ping") == "+OK"
+    assert site.broker.figures().commands.get("Recur", 0) < 16
+    for _ in range(16):
+        assert (await client.line()).startswith("-CLIENT-ERROR Invalid rule: ")
+
+
 async def test_what_could_not_be_read_again_is_refused(site: Site) -> None:
     await site.start()
     gateway = Gateway(site.broker)

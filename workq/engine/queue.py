@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedList
 
 from workq.engine.bucket import TokenBucket
 from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, Job
@@ -23,12 +23,12 @@ _SIFTED_AT_ONCE: Final = 8
 # Stands for the time of a job that never was scheduled: before all times, and there are some before 1970.
 _UNSCHEDULED: Final = -NEVER_MS
 
-# A job in a heap: its time, its `place`, and what tells it from an older copy of itself (see `Carried`).
-_Entry: TypeAlias = tuple[int, int, int, Job]
+# A job in a sorted list: its time, its `place`.
+_Entry: TypeAlias = tuple[int, int, Job]
 
 
 def _entry(job: Job) -> _Entry:
-    return job.scheduled_ms or _UNSCHEDULED, job.place, id(job), job
+    return job.scheduled_ms or _UNSCHEDULED, job.place, job
 
 
 def _deadline_ms(job: Job) -> int:
@@ -40,23 +40,17 @@ def _is_fresh(job: Job) -> bool:
     return job.state == READY and (job.extra is None or job.is_unmoved())
 
 
-def _counts(entry: _Entry) -> bool:
-    """Whether an entry of a heap stands for a job that is ready, and at its place."""
-    job = entry[3]
-    return job.state == READY and job.place == entry[1]
-
-
 class Level:
     """The ready jobs of one priority.
 
     Order: jobs that were never scheduled by creation, then scheduled ones by their time. New jobs arrive in that order
-    and wait in `fresh`; a job that comes back, or whose scheduled time came, finds its place in the heap `placed`.
+    and wait in `fresh`; a job that comes back, or whose scheduled time came, finds its place in the list `placed`.
 
-    A job's place hardly ever changes, so entries need not be removed when their job is: an entry counts while its job
-    is ready, and a job that becomes ready again stands where it should, once or twice. When there are many dead ones
-    among the fresh, a few entries are looked at with each job that goes: those that are alive move to `sifted`, which
-    stands before `fresh` until all are through.
-    A job that was sent to the back is known by its `place`; of it only entries of the heap count, those at that place.
+    A job's place hardly ever changes, so entries of `fresh` need not be removed when their job is: an entry counts
+    while its job is ready, and a job that becomes ready again stands where it should, in `placed` and perhaps in
+    `fresh`, too. When there are many dead ones, a few entries are looked at with each job that goes: those that are
+    alive move to `sifted`, which stands before `fresh` until all are through. The last job takes all entries along.
+    A job that was sent to the back is known by its `place`; of it only the entry in `placed` counts.
     """
 
     __slots__ = ("priority", "live", "sifted", "fresh", "placed")
@@ -66,7 +60,7 @@ class Level:
         self.live = 0
         self.sifted: deque[Job] = deque()  # empty, unless `fresh` has some too
         self.fresh: deque[Job] = deque()
-        self.placed: list[_Entry] = []
+        self.placed: SortedList[_Entry] | None = None  # most levels never need it
 
     def push(self, job: Job) -> None:
         self.live += 1
@@ -75,7 +69,9 @@ class Level:
         if is_new and (not fresh or fresh[-1].seq < job.seq):
             fresh.append(job)
         else:
-            heapq.heappush(self.placed, _entry(job))
+            if self.placed is None:
+                self.placed = SortedList()
+            self.placed.add(_entry(job))
 
     def first(self) -> Job:
         """The job to lease next. There must be one (`live`)."""
@@ -89,26 +85,22 @@ class Level:
         placed = self.placed
         if not placed:
             return fresh[0]
-        while placed and not _counts(placed[0]):
-            heapq.heappop(placed)
-        if not fresh or (placed and placed[0][0] == _UNSCHEDULED and placed[0][1] < fresh[0].seq):
-            return placed[0][3]
-        return fresh[0]
+        time_ms, place, job = placed[0]
+        return job if not fresh or (time_ms == _UNSCHEDULED and place < fresh[0].seq) else fresh[0]
 
     def drop(self, job: Job) -> None:
         """Forget `job`, which is about to stop being ready."""
         self.live -= 1
+        if self.placed:
+            self.placed.discard(_entry(job))
         fresh = self.sifted or self.fresh
         if fresh and fresh[0] is job:
             fresh.popleft()
-        elif self.placed and self.placed[0][3] is job:
-            heapq.heappop(self.placed)
-        else:
-            most = self.live + self.live // 3 + _TIDY_ENTRIES
-            if self.sifted or len(self.fresh) > most:
-                self._sift(job)
-            if len(self.placed) > most:
-                self._tidy_placed(job)
+        elif self.sifted or len(self.fresh) > self.live + self.live // 3 + _TIDY_ENTRIES:
+            self._sift(job)
+        if not self.live and self.fresh:
+            self.sifted.clear()
+            self.fresh.clear()
 
     def front(self, count: int) -> list[Job]:
         """The jobs to lease next, up to `count`, where they stand ready in a row; none where that takes a search."""
@@ -136,14 +128,12 @@ class Level:
         if not fresh:
             self.sifted, self.fresh = fresh, self.sifted
 
-    def _tidy_placed(self, gone: Job) -> None:
-        entries = {entry[1]: entry for entry in self.placed if _counts(entry) and entry[3] is not gone}
-        self.placed = sorted(entries.values())
-
     def page(self, cursor: int, limit: int) -> list[Job]:
         """The ready jobs from `cursor` on."""
         if self.placed:
-            return list(islice(self, cursor, cursor + limit))
+            if self.fresh:
+                return list(islice(self, cursor, cursor + limit))
+            return [job for _, _, job in self.placed.islice(cursor, cursor + limit)]
         if not self.sifted and len(self.fresh) == self.live:  # no need to count
             return [self.fresh[at] for at in range(cursor, min(cursor + limit, self.live))]
         page: list[Job] = []
@@ -165,9 +155,8 @@ class Level:
     def __iter__(self) -> Iterator[Job]:
         """The ready jobs in order, each once."""
         fresh = self._fresh_entries()  # not an expression, which mypyc makes a list
-        placed = sorted([entry for entry in self.placed if _counts(entry)])
         last_place = -1
-        for _, place, _, job in heapq.merge(fresh, placed):
+        for _, place, job in heapq.merge(fresh, self.placed or ()):
             if place != last_place:
                 yield job
             last_place = place
@@ -236,21 +225,39 @@ class JobList:
 
     def page(self, cursor: int, limit: int) -> list[Job]:
         """Jobs from `cursor` on, the first first."""
-        return list(islice(self, cursor, cursor + limit))
+        page: list[Job] = []
+        job = self._at(cursor)
+        while job is not None and len(page) < limit:
+            page.append(job)
+            job = job.after
+        return page
 
     def newest(self, cursor: int, limit: int) -> list[Job]:
-        """Jobs from `cursor` on, the last to come, or to end, first. Walks over those that are left out."""
+        """Jobs from `cursor` on, the last to come, or to end, first."""
         if not self.is_sorted:
             self._sort()
         page: list[Job] = []
-        job = self.last
+        job = self._at(self.count - 1 - cursor)
         while job is not None and len(page) < limit:
-            if cursor > 0:
-                cursor -= 1
-            else:
-                page.append(job)
+            page.append(job)
             job = job.before
         return page
+
+    def _at(self, index: int) -> Job | None:
+        """The job at a place, the first is 0, if there is one. Walks over those between it and the nearer end."""
+        if not 0 <= index < self.count:
+            return None
+        if index < self.count // 2:
+            job = self.first
+            for _ in range(index):
+                assert job is not None
+                job = job.after
+            return job
+        job = self.last
+        for _ in range(self.count - 1 - index):
+            assert job is not None
+            job = job.before
+        return job
 
     def _sort(self) -> None:
         jobs = sorted(self, key=_deadline_ms)
@@ -303,7 +310,7 @@ class Queue:
         self.bucket: TokenBucket | None = None
         self.traffic = Traffic()
         self.wake_ms = NEVER_MS
-        self._scheduled: SortedDict[tuple[int, int, int], Job] | None = None  # most queues never need it
+        self._scheduled: SortedList[tuple[int, int, int, Job]] | None = None  # most queues never need it
         self._levels: dict[int, Level] = {}
         self._order: list[tuple[int, Level]] = []  # a heap of the same, with the priorities negated
         self._level: Level | None = None  # that of the last job: the next one will most likely have the same priority
@@ -440,16 +447,16 @@ class Queue:
     def push_scheduled(self, job: Job) -> None:
         """Put a job among those that wait for their time."""
         if self._scheduled is None:
-            self._scheduled = SortedDict()
-        self._scheduled[-job.spec.priority, job.deadline_ms, job.seq] = job
+            self._scheduled = SortedList()
+        self._scheduled.add((-job.spec.priority, job.deadline_ms, job.seq, job))
 
     def drop_scheduled(self, job: Job) -> None:
         """Forget a job that is about to stop being scheduled."""
         assert self._scheduled is not None
-        del self._scheduled[-job.spec.priority, job.deadline_ms, job.seq]
+        self._scheduled.remove((-job.spec.priority, job.deadline_ms, job.seq, job))
 
     def scheduled_jobs(self, cursor: int, limit: int) -> list[Job]:
         """A page of the scheduled jobs: higher priority first, then by the time when they will be ready."""
         if self._scheduled is None:
             return []
-        return list(self._scheduled.values()[cursor : cursor + limit])
+        return [job for _, _, _, job in self._scheduled.islice(cursor, cursor + limit)]

@@ -184,7 +184,7 @@ class Decoder:
         return commands[0] if commands else self.aside()
 
     def take(self, most: int = MAX_TAKEN) -> list[c.Command]:
-        """The next commands, `most` at most, up to what only concerns the connection: see `aside`."""
+        """The next commands, `most` at most, up to a `Recur` or what only concerns the connection: see `aside`."""
         found: list[c.Command] = []
         while self._aside is None:
             if self._body is None and not self._skip_line:
@@ -201,6 +201,8 @@ class Decoder:
                 self._aside = command
             elif command is not None:
                 found.append(command)
+                if isinstance(command, c.Recur):
+                    break  # it may take long: see `Connection.serve`
             elif not self._join():
                 break
         return found
