@@ -347,6 +347,12 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     ),
     (lambda client: client.configure_queue("q", max_len=-1), "configure queue: Invalid Max Len: '-1' is not"),
     (
+        lambda client: client.configure_queue("q", lease_rate=1 / 3600),
+        "configure queue: Invalid Lease Rate: '0.000277778' is too small; the smallest rate is 0.001 leases per second",
+    ),
+    (lambda client: client.configure_queue("q", lease_rate=0.0009), "configure queue: Invalid Lease Rate: '0.0009' is"),
+    (lambda client: client.configure_queue("q", lease_rate=-0.0001), "configure queue: Invalid Lease Rate: '-0.0001'"),
+    (
         lambda client: client.configure_queue("q", returned="up"),
         "configure queue: Invalid returned: 'up' is not 'front'",
     ),

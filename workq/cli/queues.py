@@ -14,7 +14,7 @@ from workq.commands import CLEAR_STATES
 @click.argument("name")
 @click.option("--max-len", type=int, metavar="N", help="Jobs that may wait before no more can be added.")
 @click.option("--max-leased", type=int, metavar="N", help="Jobs that may be leased at the same time.")
-@click.option("--lease-rate", type=float, metavar="R", help="Leases per second, such as 2.5.")
+@click.option("--lease-rate", type=float, metavar="R", help="Leases per second, such as 2.5; 0.001 at least.")
 @click.option("--lease-burst", type=int, metavar="N", help="Leases at once after a while without any.")
 @click.option("--ttr", type=duration, metavar="D", help="How long a lease lasts, whatever its job says.")
 @click.option("--max-attempts", type=int, metavar="N", help="Leases allowed for each job.")

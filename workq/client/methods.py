@@ -54,6 +54,8 @@ DEFAULT_TTR: Final = timedelta(minutes=1)
 DEFAULT_TTL: Final = timedelta(days=1)
 DEFAULT_TIMEOUT: Final = timedelta(minutes=1)
 
+_SMALLEST_RATE: Final = 0.001
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -133,6 +135,15 @@ def _retry_policy(delay: Seconds, backoff: float, max_delay: Seconds) -> RetryPo
 
 def _attempt(value: int | None) -> int:
     return 0 if value is None else _whole(ATTEMPT, value)
+
+
+def _lease_rate(per_s: float) -> int:
+    """Leases per second as leases per 1000 s. A rate too small for that must not become 0, which is no limit at all."""
+    per_1000_s = _ms(LEASE_RATE, per_s)
+    if per_s and in_seconds(per_s) < _SMALLEST_RATE:
+        allowed = f"the smallest rate is {_SMALLEST_RATE} leases per second, and 0 stands for no limit"
+        raise InvalidValue(f"Invalid {LEASE_RATE.what}: '{per_s:g}' is too small; {allowed}")
+    return per_1000_s
 
 
 def _rule(every: Seconds | None, cron: str | None, zone: str | None) -> Rule:
@@ -514,7 +525,7 @@ def configure_queue(
 
     max_len       jobs that may wait, ready and scheduled, before `add` gets ``Queue full``
     max_leased    jobs that may be leased at the same time, over all workers
-    lease_rate    leases per second, to a thousandth
+    lease_rate    leases per second, to a thousandth; 0.001 is the smallest
     lease_burst   leases at once after a while without any
     ttr           seconds that a lease lasts, whatever its job says
     max_attempts  leases allowed for each job, beside its own limit
@@ -526,7 +537,7 @@ def configure_queue(
 
         client.configure_queue("mail", max_leased=10, lease_rate=2.5)
     """
-    rate = None if lease_rate is None else _ms(LEASE_RATE, lease_rate)
+    rate = None if lease_rate is None else _lease_rate(lease_rate)
     if returned not in (None, "front", "back"):
         raise InvalidValue(f"Invalid returned: {returned!r} is not 'front' or 'back'")
     command = c.ConfigureQueue(
