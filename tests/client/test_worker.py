@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import re
 import threading
@@ -543,6 +544,24 @@ async def test_a_function_that_kills_its_process_fails_its_job_alone(
         assert exits.error == "the process that ran it ended itself with status 7"
         assert kills.error == "the process that ran it was killed by SIGKILL"
         assert survives.result == b"survived"
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+async def test_a_process_that_was_killed_between_two_jobs_fails_none(
+    url: str, client: workq.AsyncClient, queue: str, monkeypatch: pytest.MonkeyPatch, is_seen: bool
+) -> None:
+    worker = workq.Worker(url)
+    worker.job(queue, processes=True)(tasks.own_process)
+    async with working(worker):
+        first = await client.run(queue, timeout=20)
+        (process,) = [each for each in multiprocessing.active_children() if str(each.pid).encode() == first.result]
+        process.kill()
+        process.join(20)
+        if not is_seen:  # it died just after the look
+            monkeypatch.setattr(multiprocessing.process.BaseProcess, "is_alive", lambda _: True)
+        second = await client.run(queue, timeout=20)
+        assert second.success, second.error
+        assert second.result != first.result
 
 
 async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:

@@ -289,8 +289,14 @@ class ProcessRunner(ThreadRunner):
         super().__init__(function)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: multiprocessing.connection.Connection | None = None
+        self._is_interrupted = False
+
+    def start(self, job: Job, report: Report) -> "asyncio.Future[Outcome]":
+        self._is_interrupted = False
+        return super().start(job, report)
 
     def interrupt(self) -> None:
+        self._is_interrupted = True
         process = self._process
         if process is not None:
             process.kill()
@@ -301,18 +307,30 @@ class ProcessRunner(ThreadRunner):
 
     def _perform(self, job: Job, report: Report) -> Outcome:
         try:
-            if self._pipe is None:
-                self._start_process()
-            assert self._pipe is not None
-            self._pipe.send(job)
-            while isinstance(said := self._pipe.recv(), bytes):
+            pipe = self._send(job)
+            while isinstance(said := pipe.recv(), bytes):
                 report(said)
             outcome: Outcome = said
             return outcome
         except (EOFError, OSError) as error:
             return Outcome(Verdict.FAILED, _reason(f"the process that ran it {self._bury() or error}"))
 
-    def _start_process(self) -> None:
+    def _send(self, job: Job) -> "multiprocessing.connection.Connection":
+        """Give the process the job, and another one if it died while it had none: this job has not begun then."""
+        if self._process is not None and not self._process.is_alive():
+            self._bury()
+        pipe = self._pipe or self._start_process()
+        try:
+            pipe.send(job)
+        except OSError:  # it died after that look
+            if self._is_interrupted:
+                raise
+            self._bury()
+            pipe = self._start_process()
+            pipe.send(job)
+        return pipe
+
+    def _start_process(self) -> "multiprocessing.connection.Connection":
         self._pipe, childs_end = self._processes.Pipe()
         process = self._processes.Process(
             target=_serve_in_child, args=(childs_end, self._function), name=f"workq-{self._function.name}", daemon=True
@@ -320,6 +338,9 @@ class ProcessRunner(ThreadRunner):
         process.start()
         childs_end.close()
         self._process = process
+        if self._is_interrupted:  # before there was a process to kill
+            process.kill()
+        return self._pipe
 
     def _bury(self) -> str:
         """Forget the process, which is dead; tell how it ended."""
