@@ -6,6 +6,7 @@ import socket
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,23 @@ async def test_closing_ends_the_calls_under_way(url: str, queue: str) -> None:
     await client.close()
     with pytest.raises(workq.ClientError, match="the client is closed"):
         await asyncio.wait_for(lease, 10)
+
+
+@pytest.mark.parametrize("method", ["add", "lease"])  # on the shared connection, and on one of its own
+async def test_closing_may_be_cancelled_and_done_again(url: str, queue: str, method: str) -> None:
+    troubles: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
+    async with workq.AsyncClient(url) as observer:
+        await observer.add(queue)
+    client = workq.AsyncClient(url)
+    await getattr(client, method)(queue)
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    await asyncio.wait_for(client.close(), 10)
+    assert troubles == []
 
 
 async def test_closing_does_not_wait_for_a_server_that_has_stopped_reading() -> None:

@@ -115,8 +115,7 @@ class AsyncClient(Caller):
         self._is_closed = True
         await self._shared.close()
         for link in list(self._alone):
-            link.abort("the client was closed")
-            await link.ended
+            await link.close("the client was closed")
 
     async def quit(self) -> None:
         """Close as `close` does, but tell the server first, and wait until it has answered what it was asked before.

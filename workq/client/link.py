@@ -23,7 +23,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.is_broken = False
-        self.ended = asyncio.get_running_loop().create_future()
+        self._ended = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._protocol = Connection()
         self._out: list[bytes] = []
@@ -72,6 +72,11 @@ class Link(asyncio.Protocol):
             self._reason = why
             self._transport.abort()
 
+    async def close(self, why: str) -> None:
+        """Hang up and wait until that is done. Doing so twice is fine, and so is cancelling it."""
+        self.abort(why)
+        await asyncio.wait([self._ended])  # to await the future itself would pass a cancellation on to it
+
     # -- called by asyncio ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -109,7 +114,7 @@ class Link(asyncio.Protocol):
             waiting = self._due.popleft()[0]
             if not waiting.done():
                 waiting.set_exception(Broken(self._reason, sent=True, garbled=self._is_garbled))
-        self.ended.set_result(None)
+        self._ended.set_result(None)
 
     # -- inner workings ------------------------------------------------------------------------------------------
 
@@ -174,5 +179,4 @@ class SharedLink:
             if not opening.cancelled() and opening.exception() is None:
                 self._link = opening.result()
         if self._link is not None:
-            self._link.abort("closed by its user")
-            await self._link.ended
+            await self._link.close("closed by its user")
