@@ -338,6 +338,14 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (lambda client: client.add("q", retry_delay=-1), "add: Invalid retry delay: '-1000' is not"),
     (lambda client: client.add("q", retry_backoff=11), "add: Invalid retry backoff: 11 is not a number from 1 to 10"),
     (
+        lambda client: client.add("q", retry_backoff=2),
+        "add: Invalid retry backoff: 2 is nothing without a retry delay",
+    ),
+    (
+        lambda client: client.recur("q", every=1, retry_max_delay=5),
+        "recur: Invalid retry max delay: 5 s is nothing without a retry delay",
+    ),
+    (
         lambda client: client.complete(uuid.UUID(int=1), attempt=0),
         f"complete job {uuid.UUID(int=1)}: Invalid attempt: '0'",
     ),

@@ -12,8 +12,20 @@ from workq.cli.session import JOB_FAILED, F, Session, duration, payload, shared_
 
 def _job_options(command: F) -> F:
     for option in (
-        click.option("--retry-max-delay", type=duration, default="0", metavar="D", help="The longest such wait."),
-        click.option("--retry-backoff", type=float, default=1, metavar="F", help="It grows by this factor, 1 to 10."),
+        click.option(
+            "--retry-max-delay",
+            type=duration,
+            default="0",
+            metavar="D",
+            help="With --retry-delay: the longest such wait.",
+        ),
+        click.option(
+            "--retry-backoff",
+            type=float,
+            default=1,
+            metavar="F",
+            help="With --retry-delay: it grows by this factor, 1 to 10.",
+        ),
         click.option("--retry-delay", type=duration, default="0", metavar="D", help="It waits so long after a fail."),
         click.option("--max-fails", type=int, default=0, metavar="N", help="The fail that is final.  [default: first]"),
         click.option("--max-attempts", type=int, default=0, metavar="N", help="Leases allowed.  [default: no limit]"),

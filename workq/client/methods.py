@@ -130,7 +130,15 @@ def _retry_policy(delay: Seconds, backoff: float, max_delay: Seconds) -> RetryPo
         raise InvalidValue(f"Invalid {RETRY_BACKOFF.what}: {backoff!r} is not a number from 1 to 10")
     delay_ms = _ms(RETRY_DELAY, delay)
     max_delay_ms = _ms(RETRY_MAX_DELAY, max_delay)
-    return RetryPolicy(delay_ms, round(backoff * 1000), max_delay_ms) if delay_ms else None
+    if delay_ms:
+        return RetryPolicy(delay_ms, round(backoff * 1000), max_delay_ms)
+    if backoff != 1:
+        raise InvalidValue(f"Invalid {RETRY_BACKOFF.what}: {backoff:g} is nothing without a retry delay")
+    if max_delay_ms:
+        raise InvalidValue(
+            f"Invalid {RETRY_MAX_DELAY.what}: {in_seconds(max_delay):g} s is nothing without a retry delay"
+        )
+    return None
 
 
 def _attempt(value: int | None) -> int:
@@ -195,8 +203,8 @@ def add(
     max_attempts     leases allowed, 0 for no limit, up to 255
     max_fails        the fail that is final, up to 255; 0 and 1 both mean the first
     retry_delay      seconds that it waits after a fail that is not final
-    retry_backoff    what each further fail multiplies that with, 1 to 10
-    retry_max_delay  the longest such wait in seconds, 0 for no limit
+    retry_backoff    what each further fail multiplies that with, 1 to 10; only with `retry_delay`
+    retry_max_delay  the longest such wait in seconds, 0 for no limit; only with `retry_delay`
     delay            seconds until it is ready
 
     Raises `ClientError` for values out of range and an id in use, `ConnectionLost`, `ServerError`. When the connection
