@@ -5,8 +5,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +244,7 @@ def test_schedule_takes_a_time_or_a_delay(run: Run, client: workq.Client, queue:
     for wrong in ([], ["--in", "1s", "--at", "2090-01-01"]):
         assert "give either --at or --in" in run("schedule", queue, *wrong, status=2).stderr
     assert "'soon' is not a time such as" in run("schedule", queue, "--at", "soon", status=2).stderr
+    assert "--in: that would be after the year 9999" in run("schedule", queue, "--in", "3000000d", status=2).stderr
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2", 2), ("1.5s", 1.5), ("500ms", 0.5), ("2m", 120), ("1h", 3600)])
@@ -318,6 +321,19 @@ def test_inspect_shows_tables(run: Run, queue: str) -> None:
     assert run("inspect", "scheduled-jobs", queue).stdout.split() == ["id", "scheduled", "priority", "payload"]
 
 
+def test_a_time_that_the_clocks_here_cannot_show_is_in_utc(
+    run: Run, client: workq.Client, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.schedule(queue, at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert "9999-12-31 23:59 UTC" in run("inspect", "scheduled-jobs", queue).stdout
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_top_shows_queues_and_rates(run: Run, queue: str) -> None:
     run("add", queue)
     run("pause", queue)
@@ -373,12 +389,18 @@ def test_import_reports_lines_that_are_refused_and_goes_on(run: Run, queue: str)
         f'{{"name": "{queue}", "ttr": "soon"}}',
         f'{{"name": "{queue}", "payload": "a", "payload_base64": "YQ=="}}',
         f'{{"name": "{queue}", "payload_base64": "?"}}',
+        f'{{"name": "{queue}", "payload_base64": 5}}',
         f'{{"name": "{queue}", "at": "tomorrow"}}',
         f'{{"name": "{queue}", "at": "2090-01-01"}}',
+        f'{{"name": "{queue}", "at": 5}}',
+        f'{{"name": "{queue}", "at": "0001-01-01T00:00:00+12:00"}}',
+        '{"name": 5}',
+        f'{{"name": "{queue}", "ttr": 1{"0" * 400}}}',
+        "[" * 100_000,
         f'{{"name": "{queue}"}}',
     ]
     result = run("import", "--json", stdin="\n".join(lines), status=1)
-    assert json.loads(result.stdout) == {"imported": 1, "refused": 10}
+    assert json.loads(result.stdout) == {"imported": 1, "refused": 16}
     for number, words in enumerate(
         [
             "not JSON: ",
@@ -388,9 +410,15 @@ def test_import_reports_lines_that_are_refused_and_goes_on(run: Run, queue: str)
             "Invalid TTR: '0'",
             "Invalid TTR: 'soon' is neither a number of seconds nor a timedelta",
             "payload and payload_base64 exclude each other",
-            "",
-            "Invalid isoformat string: 'tomorrow'",
-            "is not a datetime with a time zone",
+            'Invalid payload_base64: "?" is not base64 such as aGVsbG8=',
+            "Invalid payload_base64: 5 is not base64",
+            'Invalid at: "tomorrow" is not a time with a zone such as 2030-01-01T12:00:00Z',
+            'Invalid at: "2090-01-01" is not a time with a zone',
+            "Invalid at: 5 is not a time",
+            'Invalid at: "0001-01-01T00:00:00+12:00" is not a time with a zone such as 2030-01-01T12:00:00Z, in',
+            "Invalid name: 5 is not text",
+            "Invalid TTR: 'inf s' is not a whole number",
+            "nested too deeply",
         ],
         start=1,
     ):

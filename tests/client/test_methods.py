@@ -310,6 +310,7 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (lambda client: client.add("two words"), "add: Invalid Name: 'two words', 1 to 255 of"),
     (lambda client: client.add("q", ttr=0), "add: Invalid TTR: '0' is not a whole number from 1 to 86400000 ms"),
     (lambda client: client.add("q", ttr=float("nan")), "add: Invalid TTR: 'nan s' is not"),
+    (lambda client: client.add("q", ttl=10**400), "add: Invalid TTL: 'inf s' is not"),
     (lambda client: client.add("q", ttl=-1), "add: Invalid TTL: '-1000' is not"),
     (lambda client: client.add("q", priority=2**31), "add: Invalid Priority: '2147483648' is not"),
     (lambda client: client.add("q", max_attempts=256), "add: Invalid Max Attempts: '256' is not"),
@@ -323,6 +324,10 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (
         lambda client: client.schedule("q", at=datetime(2030, 1, 1)),
         "schedule: Invalid Time: datetime.datetime(2030, 1, 1, 0, 0) is not a datetime with a time zone",
+    ),
+    (
+        lambda client: client.schedule("q", at=datetime.fromisoformat("0001-01-01T00:00:00+12:00")),
+        "schedule: Invalid Time: 0001-01-01 00:00:00+12:00 is not in the years 1 to 9999 of UTC",
     ),
     (lambda client: client.schedule("q", at="soon"), "schedule: Invalid Time: 'soon' is not a datetime with"),
     (lambda client: client.add(b"q"), "add: Invalid Name: b'q' is not a str"),

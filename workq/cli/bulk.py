@@ -10,7 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Final
 
 import click
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 import workq
 from workq.cli.output import print_bytes, print_json
 from workq.cli.session import ERROR, JOB_FAILED, Session, duration, shared_options
+from workq.values import shown
 
 # Requests in flight. More would not be faster, and would only fill memory.
 _BATCH: Final = 1000
@@ -108,11 +109,15 @@ async def _import_line(client: workq.AsyncClient, line: bytes, name: str | None,
     try:
         job = _parse_line(line, name)
         await (client.schedule(**job) if "at" in job else client.add(**job))
+    except RecursionError:
+        problem = "its JSON is nested too deeply"
     except (ValueError, TypeError, workq.ClientError) as error:
-        tally.refused += 1
-        return str(error)
-    tally.imported += 1
-    return None
+        problem = str(error)
+    else:
+        tally.imported += 1
+        return None
+    tally.refused += 1
+    return problem
 
 
 def _parse_line(line: bytes, name: str | None) -> dict[str, Any]:
@@ -126,18 +131,43 @@ def _parse_line(line: bytes, name: str | None) -> dict[str, Any]:
     unknown = [key for key in job if key not in _KEYS]
     if unknown:
         raise ValueError(f"unknown key {unknown[0]!r}; known are {', '.join(_KEYS)}")
-    job.setdefault("name", name)
-    if not isinstance(job["name"], str):
+    if name is not None:
+        job.setdefault("name", name)
+    if "name" not in job:
         raise ValueError("the key 'name' is missing; a line needs it unless --name gives it")
+    if not isinstance(job["name"], str):
+        raise _invalid("name", job["name"], "text")
     if "payload_base64" in job:
         if "payload" in job:
             raise ValueError("payload and payload_base64 exclude each other")
-        job["payload"] = base64.b64decode(job.pop("payload_base64"), validate=True)
+        job["payload"] = _from_base64(job.pop("payload_base64"))
     elif not isinstance(job.get("payload", ""), str):
         job["payload"] = json.dumps(job["payload"], ensure_ascii=False)
     if "at" in job:
-        job["at"] = datetime.fromisoformat(job["at"])
+        job["at"] = _time(job["at"])
     return job
+
+
+def _from_base64(value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (ValueError, TypeError):
+        raise _invalid("payload_base64", value, "base64 such as aGVsbG8=") from None
+
+
+def _time(value: Any) -> datetime:
+    try:
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise _invalid("at", value, "a time with a zone such as 2030-01-01T12:00:00Z, in the years 1 to 9999")
+
+
+def _invalid(key: str, value: Any, allowed: str) -> ValueError:
+    """The error for a `value` of a line, which is shown as JSON: the text "5" is not the number 5."""
+    return ValueError(f"Invalid {key}: {shown(json.dumps(value))[1:-1]} is not {allowed}")
 
 
 @click.command()

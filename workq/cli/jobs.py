@@ -87,7 +87,10 @@ def schedule(
       workq schedule remind 'happy new year' --at 2030-01-01T00:00:00Z
     """
     if delay is not None and at is None:
-        at = datetime.now(UTC) + delay
+        try:
+            at = datetime.now(UTC) + delay
+        except OverflowError:
+            raise click.BadParameter("that would be after the year 9999, the last", param_hint="--in") from None
     elif delay is not None or at is None:
         raise click.UsageError("give either --at or --in")
     with session.client() as client:

@@ -62,9 +62,14 @@ def cell(value: Any, *, brief: bool = False) -> Text:
         preview = shown if len(shown) <= _PREVIEW else f"{shown[:_PREVIEW]}... ({len(value)} bytes)"
         return Text(preview, no_wrap=True, overflow="ellipsis")
     if isinstance(value, datetime):
-        local = value.astimezone()
-        today = local.date() == datetime.now().date()
-        return Text(local.strftime(("%H:%M:%S" if today else "%Y-%m-%d %H:%M") if brief else "%Y-%m-%d %H:%M:%S"))
+        zone = ""
+        try:
+            value = value.astimezone()
+        except (OverflowError, ValueError):  # that clock here would show the year 10000
+            zone = " UTC"
+        today = value.date() == datetime.now().date()
+        form = ("%H:%M:%S" if today else "%Y-%m-%d %H:%M") if brief else "%Y-%m-%d %H:%M:%S"
+        return Text(value.strftime(form) + zone)
     if isinstance(value, float):
         return Text(f"{value:g}")
     return Text(str(as_json(value)))

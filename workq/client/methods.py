@@ -66,7 +66,10 @@ def _ms(what: Range, value: Seconds) -> int:
     """Seconds as the milliseconds of the wire, in range."""
     if not isinstance(value, int | float | timedelta):
         raise InvalidValue(f"Invalid {what.what}: {value!r} is neither a number of seconds nor a timedelta")
-    seconds = in_seconds(value)
+    try:
+        seconds = in_seconds(value)
+    except OverflowError:  # a whole number beyond all floats
+        seconds = math.inf
     if not math.isfinite(seconds):
         raise what.error(f"{seconds} s")
     return what.check(round(seconds * 1000))
@@ -166,7 +169,10 @@ def _rule(every: Seconds | None, cron: str | None, zone: str | None) -> Rule:
 def _run_at_ms(at: datetime) -> int:
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise InvalidValue(f"Invalid Time: {at!r} is not a datetime with a time zone")
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+    try:
+        return (at.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+    except OverflowError:
+        raise InvalidValue(f"Invalid Time: {at} is not in the years 1 to 9999 of UTC") from None
 
 
 def _nothing(_: r.Ok) -> None:
