@@ -186,7 +186,9 @@ def test_jobs_recur_in_the_shell(run: Run, client: workq.Client, queue: str) -> 
     assert re.search(rf"^{weekly} +{queue} +cron:0_9", run("inspect", "recurring").stdout, re.M)
     for job_id in (weekly, poll):
         run("delete", job_id)
-    assert "either every or cron is needed" in run("recur", queue, status=1).stderr
+    for wrong in ([], ["--every", "1s", "--cron", "* * * * *"]):
+        assert "give either --every or --cron" in run("recur", queue, *wrong, status=2).stderr
+    assert "--zone only goes with --cron" in run("recur", queue, "--every=5m", "--zone=Mars", status=2).stderr
 
 
 def test_json_is_for_scripts(run: Run, queue: str) -> None:
@@ -284,10 +286,32 @@ def test_exit_statuses_tell_what_happened(run: Run, queue: str) -> None:
     assert "no result in the time given" in run("run", queue, "--timeout", "0", status=4).stderr
     for args in (["delete", MISSING], ["inspect", "job", MISSING], ["inspect", "queue", f"{queue}.never"]):
         assert "no such" in run(*args, status=3).stderr
-    assert "Invalid Name" in run("add", "two words", status=1).stderr
-    assert "Invalid ID: 'x'" in run("complete", "x", status=1).stderr
     run("no-such-command", status=2)
     run("add", status=2)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["add", "two words"], "Invalid Name: 'two words', 1 to 255 of"),
+        (["add", "q", "--ttr", "0"], "Invalid TTR: '0' is not a whole number from 1"),
+        (["add", "q", "--id", "123"], "Invalid ID: '123' is not a UUID"),
+        (["add", "q", "--retry-backoff", "2"], "Invalid retry backoff: 2 is nothing without a retry delay"),
+        (["complete", "x"], "Invalid ID: 'x' is not a UUID"),
+        (["queue", "q", "--lease-rate", "0.000277"], "Invalid Lease Rate: '0.000277' is too small"),
+        (["drain", "two words"], "Invalid Name: 'two words'"),
+        (["--server", "localhost", "ping"], "Invalid server address: 'localhost'; allowed are workq://"),
+        (["worker", "--server", "localhost", "tests.client.tasks:app"], "Invalid server address: 'localhost'"),
+    ],
+)
+def test_a_value_that_no_server_is_asked_about_is_wrong_usage(run: Run, args: list[str], words: str) -> None:
+    assert f"\nError: {words}" in run(*args, status=2).stderr
+
+
+def test_a_wrong_server_in_the_environment_is_wrong_usage() -> None:
+    result = CliRunner().invoke(command, ["ping"], env={"WORKQ_SERVER": "bogus"}, prog_name="workq")
+    assert result.exit_code == 2
+    assert "Error: Invalid server address: 'bogus'" in result.stderr
 
 
 def test_a_server_that_is_not_there_is_one_line(run: Run) -> None:
@@ -296,7 +320,6 @@ def test_a_server_that_is_not_there_is_one_line(run: Run) -> None:
         r"workq: workq://127\.0\.0\.1:1: add job [-0-9a-f]+: cannot connect: Connection refused; nothing was sent\n",
         result.stderr,
     )
-    assert "Invalid server address: 'bogus'" in run("ping", "--server", "bogus", status=1).stderr
 
 
 def test_an_http_server_is_told_apart(run: Run) -> None:
@@ -459,6 +482,12 @@ def test_drain_gives_each_job_to_a_shell_command(run: Run, client: workq.Client,
     assert client.result(bad).error == "oops"
     assert result.stdout == f"{good} done\n{bad} failed with status 1\n"
     assert result.stderr == "oops\nworkq: 1 jobs failed\n"
+
+
+def test_drain_reports_an_output_that_is_too_long(run: Run, client: workq.Client, queue: str) -> None:
+    for job_id in [client.add(queue) for _ in range(2)]:
+        result = run("drain", queue, "--exec", "head -c 1048577 /dev/zero", "--limit", "1", status=5)
+        assert f"workq: job {job_id}: Invalid result size: '1048577' is not" in result.stderr
 
 
 def test_drain_kills_a_command_that_takes_too_long(run: Run, client: workq.Client, queue: str) -> None:

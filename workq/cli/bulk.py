@@ -235,6 +235,9 @@ def _execute(session: Session, client: workq.Client, command: str, job: workq.Jo
     except (workq.ClientError, workq.NotFound) as error:
         click.echo(f"workq: {error}", err=True)
         return False
+    except click.UsageError as error:  # of the client: the output is too long
+        click.echo(f"workq: job {job.id}: {error.message}", err=True)
+        return False
     if session.json:
         print_json({"id": job.id, "name": job.name, "status": status})
     else:

@@ -1,7 +1,7 @@
 """The life of one job, a subcommand for each step."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -107,7 +107,17 @@ def schedule(
 @_job_options
 @shared_options
 @click.pass_obj
-def recur(session: Session, /, name: str, payload: bytes, skip: bool, **options: Any) -> None:
+def recur(
+    session: Session,
+    /,
+    name: str,
+    payload: bytes,
+    every: timedelta | None,
+    cron: str | None,
+    zone: str | None,
+    skip: bool,
+    **options: Any,
+) -> None:
     """Have jobs added to the queue NAME again and again, and print the id by which `workq delete` ends that.
 
     Either --every or --cron says when. `workq inspect recurring` lists what recurs.
@@ -117,8 +127,14 @@ def recur(session: Session, /, name: str, payload: bytes, skip: bool, **options:
       workq recur poll --every 5m
       workq recur report daily --cron '0 9 * * MON-FRI' --zone Europe/Berlin
     """
+    if (every is None) == (cron is None):
+        raise click.UsageError("give either --every or --cron")
+    if zone is not None and cron is None:
+        raise click.UsageError("--zone only goes with --cron")
+    overlap: Literal["allow", "skip"] = "skip" if skip else "allow"
     with session.client() as client:
-        _print_id(session, client.recur(name, payload, overlap="skip" if skip else "allow", **options))
+        job_id = client.recur(name, payload, every=every, cron=cron, zone=zone, overlap=overlap, **options)
+        _print_id(session, job_id)
 
 
 @click.command()

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 import workq
+from workq.client.address import Address
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,8 +31,10 @@ class Session:
         self.json = False
 
     def client(self) -> workq.Client:
-        """A client that reports at once what is wrong: whoever sits at a shell tries again by hand."""
-        return workq.Client(self.server, retry_for=0)
+        """A client that reports at once what is wrong."""
+        from workq.cli.client import CommandClient  # not at the start: `workq --help` needs none
+
+        return CommandClient(self.server)
 
 
 def shared_options(command: F) -> F:
@@ -52,6 +55,10 @@ def shared_options(command: F) -> F:
 
 def _set_server(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
+        try:
+            Address.parse(value)
+        except workq.ClientError as error:
+            raise click.UsageError(error.text, context) from None
         context.find_root().ensure_object(Session).server = value
 
 
