@@ -111,7 +111,17 @@ def _check_ids(ids: tuple[str, ...]) -> None:
         raise HqError("require one id at least")
 
 
-@click.group()
+class _HqGroup(click.Group):
+    """A group whose commands fail as those of HQ do: wrong usage has the exit status of any other error."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise HqError(error.format_message()) from None
+
+
+@click.group(cls=_HqGroup)
 @click.version_option(VERSION, "--version", "-v", prog_name="workq hq")
 def hq() -> None:
     """Jobs that are sent to a URL: the command line of HQ.
@@ -123,7 +133,7 @@ def hq() -> None:
 
     \b
     Exit status:
-      0 ok, 1 error, 2 wrong usage
+      0 ok, 1 error
     """
 
 
@@ -224,33 +234,36 @@ def restart(server: Hq, ids: tuple[str, ...], copy: bool) -> None:
 @_ids
 @_with_server
 def stop(server: Hq, ids: tuple[str, ...]) -> None:
-    """Cancel the jobs ID..., which wait or run.
+    """Cancel the jobs ID..., which wait or run, and print their ids in the end. The first error stops it.
 
     \b
     Example:
       workq hq stop 109192606348480512
     """
     _check_ids(ids)
-    for job_id in ids:
-        click.echo(server.job(job_id, "POST", "/stop")["id"])
+    _print_ids([server.job(job_id, "POST", "/stop")["id"] for job_id in ids])
 
 
 @hq.command()
 @_ids
 @_with_server
 def delete(server: Hq, ids: tuple[str, ...]) -> None:
-    """Delete the jobs ID..., which neither wait nor run.
+    """Delete the jobs ID..., which neither wait nor run, and print their ids in the end. The first error stops it.
 
     \b
     Example:
       workq hq list --status success --quiet | xargs workq hq delete
     """
     _check_ids(ids)
-    for job_id in ids:
-        click.echo(server.job(job_id, "DELETE")["id"])
+    _print_ids([server.job(job_id, "DELETE")["id"] for job_id in ids])
 
 
 # -- how it looks ------------------------------------------------------------------------------------------------
+
+
+def _print_ids(ids: list[str]) -> None:
+    for job_id in ids:
+        click.echo(job_id)
 
 
 def _print_json(value: Any) -> None:

@@ -66,7 +66,8 @@ class TestPush:
         assert "not as it should be" in run("push", "-", stdin="{", status=1).stderr
 
     def test_a_file_that_is_not_there(self, run: Run) -> None:
-        assert "No such file" in run("push", "/no/such/file", status=2).stderr
+        told = run("push", "/no/such/file", status=1).stderr
+        assert told == "error: Invalid value for 'FILE...': '/no/such/file': No such file or directory\n"
 
 
 class TestList:
@@ -118,7 +119,7 @@ class TestList:
 
     def test_what_does_not_parse(self, run: Run) -> None:
         assert run("list", "--name", "(", status=1).stderr.startswith("error: name: Invalid regular expression")
-        assert "'x' is not a valid integer" in run("list", "--limit", "x", status=2).stderr
+        assert "'x' is not a valid integer" in run("list", "--limit", "x", status=1).stderr
 
 
 class TestOneJob:
@@ -154,6 +155,9 @@ class TestOneJob:
         result = run("delete", "5", job_id, status=1)
         assert result.stderr == "error: The job '5' is not found\n"
         assert hq.job(job_id)["id"] == job_id
+        result = run("delete", job_id, "5", status=1)
+        assert result.stdout == ""  # ids are printed when all are done
+        assert "is not found" in run("info", job_id, status=1).stderr
 
     @pytest.mark.parametrize("name", ["restart", "stop", "delete"])
     def test_without_ids(self, run: Run, name: str) -> None:
