@@ -322,6 +322,11 @@ def test_a_server_that_is_not_there_is_one_line(run: Run) -> None:
     )
 
 
+def test_ping_without_a_server_says_ping(run: Run) -> None:
+    error = run("ping", "--server", "workq://127.0.0.1:1", status=1).stderr
+    assert error == "workq: workq://127.0.0.1:1: ping: cannot connect: Connection refused; nothing was sent\n"
+
+
 def test_an_http_server_is_told_apart(run: Run) -> None:
     with FakeServer(say(b"HTTP/1.0 400 Bad request\r\n\r\n")) as server:
         assert "is not a reply of a Workq server" in run("ping", "--server", server.url, status=1).stderr

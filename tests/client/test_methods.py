@@ -338,6 +338,7 @@ REFUSED: list[tuple[Callable[[Any], object], str]] = [
     (lambda client: client.run("q", timeout=90_000), "run: Invalid wait timeout: '90000000' is not"),
     (lambda client: client.lease(timeout=1), "lease: Invalid Name: at least one queue is needed"),
     (lambda client: client.result("y"), "result job y: Invalid ID: 'y' is not a UUID"),
+    (lambda client: client.inspect_job("y"), "inspect job y: Invalid ID: 'y' is not a UUID"),
     (lambda client: client.inspect_jobs("q", limit=101), "inspect jobs: Invalid limit: '101' is not"),
     (lambda client: client.add("q", delay=-1), "add: Invalid delay: '-1000' is not a whole number from 0 to"),
     (lambda client: client.add("q", retry_delay=-1), "add: Invalid retry delay: '-1000' is not"),

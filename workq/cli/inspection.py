@@ -4,6 +4,7 @@ import time
 
 import click
 
+import workq
 from workq.cli.output import print_json
 from workq.cli.session import Session, shared_options
 from workq.cli.tables import print_facts, print_table
@@ -24,9 +25,13 @@ def ping(session: Session) -> None:
       workq ping --server workq://10.0.0.5:9922
     """
     with session.client() as client:
-        client.inspect_server()  # connects
-        started = time.perf_counter()
-        client.inspect_server()
+        try:
+            client.inspect_server()  # connects; unlike `ping`, it is known to every server
+            started = time.perf_counter()
+            client.inspect_server()
+        except workq.WorkqError as error:
+            error.action = "ping"
+            raise
         took_ms = round((time.perf_counter() - started) * 1000, 3)
     if session.json:
         print_json({"server": client.url, "milliseconds": took_ms})

@@ -113,6 +113,8 @@ class Caller:
             given = inspect.signature(build).bind(self, *args, **kwargs).arguments
             job_id = str(given["id"]) if given.get("id") else None
             action = build.__name__.replace("_", " ")
+            if job_id is not None:
+                action = action.removesuffix(" job")  # the error itself says "job" before the id
             raise ClientError(str(error), self.url, action, job_id) from error.__cause__
 
     def _closed(self) -> ClientError:
