@@ -6,6 +6,7 @@ Here the worker is a task of the same program; more of them, elsewhere, would sh
 """
 
 import asyncio
+import sys
 
 from rich.progress import track
 
@@ -38,4 +39,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except workq.WorkqError as error:
+        sys.exit(f"gather.py: {error}")

@@ -34,4 +34,9 @@ async def main(what: str, seconds: float) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: reminder.py WHAT SECONDS")
-    asyncio.run(main(sys.argv[1], float(sys.argv[2])))
+    try:
+        asyncio.run(main(sys.argv[1], float(sys.argv[2])))
+    except (ValueError, OverflowError):
+        sys.exit(f"reminder.py: {sys.argv[2]!r} is not a number of seconds such as 2")
+    except workq.WorkqError as error:
+        sys.exit(f"reminder.py: {error}")

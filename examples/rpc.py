@@ -5,6 +5,7 @@
 Here the worker is a thread of the same program; any number of them may run, on any machine.
 """
 
+import sys
 import threading
 from typing import Any
 
@@ -56,4 +57,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except workq.WorkqError as error:
+        sys.exit(f"rpc.py: {error}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import workq
-from tests.client.fakes import FakeServer, pass_on, swallow_reply
+from tests.client.fakes import FakeServer, pass_on, say, swallow_reply
 from tests.server import ServerProcess
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -83,6 +83,23 @@ def test_reminder(environment: dict[str, str]) -> None:
     scheduled, shown = done.stdout.decode().splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d  scheduled [-0-9a-f]{36} in 2 s", scheduled), done.stderr
     assert re.fullmatch(r"\d\d:\d\d:\d\d  remember: water the plants", shown)
+
+
+@pytest.mark.parametrize("name", ["rpc.py", "gather.py", "reminder.py"])
+def test_an_example_tells_in_a_line_that_there_is_no_server(environment: dict[str, str], name: str) -> None:
+    with FakeServer(say(b"HTTP/1.0 400 Bad request\r\n\r\n")) as server:
+        done = run(printed_command(name), {**environment, "WORKQ_SERVER": server.url})
+    last = done.stderr.decode().splitlines()[-1]
+    assert re.fullmatch(rf"{name}: {server.url}: .* is not a reply of a Workq server.*", last)
+    assert (done.returncode, b"Traceback" in done.stderr) == (1, False)
+
+
+@pytest.mark.parametrize("seconds", ["soon", "nan", "1e30", "3e11"])
+def test_a_reminder_needs_a_number_of_seconds(environment: dict[str, str], seconds: str) -> None:
+    done = run(f"python examples/reminder.py x {seconds}", environment)
+    last = done.stderr.decode().splitlines()[-1]
+    assert last == f"reminder.py: '{seconds}' is not a number of seconds such as 2"
+    assert done.returncode == 1
 
 
 @pytest.fixture
