@@ -112,7 +112,11 @@ prepare() {
     if [ -z "${PYTHON:-}" ]; then python=$(find_python) || exit; fi
     lock
     if ready "$1"; then exec 9>&- && return; fi # another start did it
-    say "setting up $venv with $python; takes a minute and needs the network, this once"
+    time="a minute"
+    if [ "${WORKQ_PURE:-}" != 1 ] && command -v "${CC:-cc}" >/dev/null; then
+        time="a few minutes, as it compiles the sources (WORKQ_PURE=1 does without),"
+    fi
+    say "setting up $venv with $python; takes $time and needs the network, this once"
     if ready run; then had_run=yes; else had_run= && remove_compiled && make_venv; fi
 
     rm -f "$venv/.ready-run" "$venv/.ready-dev"

@@ -133,6 +133,14 @@ class TestSetUp:
         assert checkout.run("workq-log") == (0, "this is workq-log\n", "")
         assert checkout.calls() == ["workq-server", "workq inspect", "workq-log"]
 
+    def test_says_how_long_it_takes(self, checkout: Checkout):
+        minutes = "; takes a few minutes, as it compiles the sources (WORKQ_PURE=1 does without), and needs the network"
+        assert minutes in checkout.run("workq", CC=checkout.python)[2]
+        shutil.rmtree(checkout.venv)
+        for variables in ({"CC": "no-such-compiler"}, {"CC": checkout.python, "WORKQ_PURE": "1"}):
+            assert "; takes a minute and needs the network" in checkout.run("workq", **variables)[2]
+            shutil.rmtree(checkout.venv)
+
     def test_works_through_a_symbolic_link_from_any_directory(self, checkout: Checkout, tmp_path: Path, monkeypatch):
         link = tmp_path / "elsewhere" / "server"
         link.parent.mkdir()
