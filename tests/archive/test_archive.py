@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -131,7 +132,36 @@ class TestMoving:
         await house.finish(2)
         assert await house.numbers() == [2]
         assert await house.is_in_engine(broken)
-        assert f"job {broken.hex()} cannot be archived" in caplog.text
+        assert f"job {UUID(bytes=broken)} cannot be archived" in caplog.text
+
+    async def test_one_that_sqlite_cannot_keep_stays_and_harms_no_other(
+        self, house: House, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await house.finish(1)
+        broken = await house.finish(2**63)
+        await house.finish(3)
+        assert await house.numbers() == [1, 3]
+        assert await house.is_in_engine(broken)
+        assert f"job {UUID(bytes=broken)} cannot be archived" in caplog.text
+        await house.finish(4)
+        assert await house.numbers() == [1, 3, 4]
+
+    async def test_what_nobody_thought_of_is_told_and_tried_again(
+        self, house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(_: object) -> None:
+            raise AttributeError("no such thing")
+
+        monkeypatch.setattr("workq.archive.archive._RETRY_S", 0.001)
+        with monkeypatch.context() as failing:
+            failing.setattr(house.archive, "_forget", fail)
+            await house.finish(1)
+            with pytest.raises(ArchiveError, match="no such thing"):
+                await house.archive.settle()
+        assert "AttributeError" in caplog.text
+        while house.archive.waiting():
+            await asyncio.sleep(0.001)
+        assert house.archive.trouble() is None
 
     async def test_jobs_of_nobody_and_jobs_without_meta_are_left_alone(self, house: House) -> None:
         others = await house.finish(1, spec=JobSpec(b"shopping", 1_000, 60_000))

@@ -43,6 +43,19 @@ class TestResult:
     def test_what_somebody_else_wrote(self, result: bytes) -> None:
         assert PushResult.from_result(result) is None
 
+    @pytest.mark.parametrize(
+        "numbers",
+        [
+            '"started_ms":0,"finished_ms":9300000000000000000',
+            '"started_ms":0,"finished_ms":999999999999999',
+            '"started_ms":-1,"finished_ms":2',
+            '"started_ms":1,"finished_ms":2,"status_code":99',
+            '"started_ms":1,"finished_ms":2,"status_code":1000',
+        ],
+    )
+    def test_what_somebody_else_wrote_with_numbers_that_we_never_write(self, numbers: str) -> None:
+        assert PushResult.from_result(f'{{"outcome":"success",{numbers}}}'.encode()) is None
+
     @pytest.mark.parametrize("character", ["x", "é", "\x00", '"'])
     def test_an_output_is_cut_to_what_a_result_may_have(self, character: str) -> None:
         result = PushResult("success", 1, 2, 200, output=character * RESULT_SIZE.highest)

@@ -1,5 +1,6 @@
 """The server process: where it listens, why it does not start, how it stops."""
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.server import Dialogue, ServerProcess, run_server
+from workq.server.config import load_settings
+from workq.server.main import Server
 from workq.version import VERSION
 
 ID = b"00000000-0000-4000-8000-000000000001"
@@ -273,3 +276,18 @@ def test_a_second_signal_ends_it_at_once(own_server: ServerProcess) -> None:
         own_server.signal(signal.SIGINT)
         assert own_server.wait() == 128 + signal.SIGINT
         worker.expect_end()
+
+
+async def test_the_log_is_closed_whatever_else_goes_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(["--port", "0", "--http", "off", "--data-dir", str(tmp_path)], {})
+    server = Server(settings, asyncio.get_running_loop())
+    await server.start()
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(server._gateway, "shut_down", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await server.stop()
+    again = Server(settings, asyncio.get_running_loop())  # nobody has the directory any more
+    await again.stop()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, TypeVar, TypeVarTuple
+from uuid import UUID
 
 from workq.archive.jobs import ArchivedJob, ArchiveError, Converter, Fate, Query
 from workq.archive.store import Cursor, NewerVersion, Store
@@ -37,6 +38,8 @@ _RETRY_S: Final = 1.0
 _SWEEP_S: Final = 60.0
 # The highest number that a job can have here.
 HIGHEST_NUMBER: Final = 2**63 - 1
+
+_CANNOT_BE_ARCHIVED: Final = "job %s cannot be archived; it stays until its TTL ends"
 
 log = logging.getLogger("workq.archive")
 
@@ -215,26 +218,28 @@ class Archive:
 
     async def _move(self) -> None:
         """Move what waits, batch by batch, until nothing does."""
-        while self._waiting:
-            await self._gather()
-            batch = [self._waiting[index] for index in range(min(len(self._waiting), _BATCH))]
-            try:
-                gone = await self._run(self._write, batch)
-                self._forget(gone)
-            except (ArchiveError, ServerUnavailable) as error:
-                self._report(str(error))
-                if self._stopping.is_set():
-                    break
-                await self._pause()
-                continue
-            for _ in batch:
-                self._waiting.popleft()
-            self._left += len(batch)
-            self.moved += len(gone)
-            self._report(None)
-            self._progress.set()
-            self._progress.clear()
-        self._mover = None
+        try:
+            while self._waiting:
+                await self._gather()
+                batch = [self._waiting[index] for index in range(min(len(self._waiting), _BATCH))]
+                try:
+                    gone = await self._run(self._write, batch)
+                    self._forget(gone)
+                except Exception as error:  # also what nobody thought of: those who read wait for this task
+                    self._report(str(error) or repr(error), error)
+                    if self._stopping.is_set():
+                        break
+                    await self._pause()
+                    continue
+                for _ in batch:
+                    self._waiting.popleft()
+                self._left += len(batch)
+                self.moved += len(gone)
+                self._report(None)
+                self._progress.set()
+                self._progress.clear()
+        finally:
+            self._mover = None
 
     async def _gather(self) -> None:
         """Wait for more to move, unless there is enough, or somebody waits for it."""
@@ -245,7 +250,7 @@ class Archive:
 
     def _write(self, batch: list[tuple[Job, Converter]]) -> list[Job]:
         """In the thread: write the jobs of `batch`; return those that the engine can forget."""
-        rows: list[ArchivedJob] = []
+        rows: list[tuple[Job, ArchivedJob]] = []
         gone: list[Job] = []
         for job, converter in batch:
             if job.state not in (COMPLETED, FAILED):  # somebody was faster: deleted, or put back
@@ -253,16 +258,27 @@ class Archive:
             try:
                 made = converter(job)
             except Exception:
-                log.exception("job %s cannot be archived; it stays until its TTL ends", job.job_id.hex())
+                log.exception(_CANNOT_BE_ARCHIVED, UUID(bytes=job.job_id))
                 continue
-            if made is Fate.LEAVE:
-                continue
-            gone.append(job)
             if isinstance(made, ArchivedJob):
-                rows.append(made)
-        if rows:
-            self._store.put(rows)
-        return gone
+                rows.append((job, made))
+            elif made is Fate.FORGET:
+                gone.append(job)
+        return gone + self._put(rows)
+
+    def _put(self, rows: list[tuple[Job, ArchivedJob]]) -> list[Job]:
+        """Write `rows`; return their jobs, without those that SQLite has no way to keep."""
+        try:
+            self._store.put([row for _, row in rows])
+        except sqlite3.Error:  # it is the file
+            raise
+        except Exception:  # it is one of them: a number that is too large, text that is none
+            if len(rows) == 1:
+                log.exception(_CANNOT_BE_ARCHIVED, UUID(bytes=rows[0][0].job_id))
+                return []
+            middle = len(rows) // 2
+            return self._put(rows[:middle]) + self._put(rows[middle:])
+        return [job for job, _ in rows]
 
     def _forget(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -277,7 +293,7 @@ class Archive:
             return False
         return True
 
-    def _report(self, trouble: str | None) -> None:
+    def _report(self, trouble: str | None, error: Exception | None = None) -> None:
         """Log when the trouble begins, changes, or ends."""
         if trouble == self._trouble:
             return
@@ -285,7 +301,8 @@ class Archive:
         if trouble is None:
             log.info("the archive can be written again")
         else:
-            log.error("finished jobs stay in the engine, and this is tried again: %s", trouble)
+            unexpected = None if isinstance(error, ArchiveError | ServerUnavailable) else error
+            log.error("finished jobs stay in the engine, and this is tried again: %s", trouble, exc_info=unexpected)
         self._progress.set()
         self._progress.clear()
 

@@ -4,7 +4,7 @@ A pushed job is an ordinary job: its payload is the body of the request, as it i
 are those of its `JobSpec`. When it has finished its result is a `PushResult`. Both are JSON.
 """
 
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,11 @@ Outcome: TypeAlias = Literal["success", "failure", "permanent-failure"]
 #   status      the answer has a status that is no success
 #   answer      under json-status: the web worker said so, or said something else than it should
 ErrorKind: TypeAlias = Literal["no-url", "connection", "timeout", "canceled", "body", "status", "answer"]
+
+# What a result of ours can say; anybody can finish a job, with anything. A day before the year 10000, so that doors can
+# show it in every time zone.
+_Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999 - 86_400_000)]
+_StatusCode: TypeAlias = Annotated[int, msgspec.Meta(ge=100, le=999)]
 
 # How many jobs of a queue are sent at a time at most: each takes a connection.
 MOST_SENDING: Final = 1_000
@@ -85,9 +90,9 @@ class PushResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     outcome: Outcome
-    started_ms: int
-    finished_ms: int
-    status_code: int | None = None
+    started_ms: _Time
+    finished_ms: _Time
+    status_code: _StatusCode | None = None
     error_kind: ErrorKind | None = None
     error: str = ""
     output: str = ""

@@ -91,11 +91,16 @@ class Server:
 
     async def stop(self) -> None:
         """Stop accepting, close who only waits, let commands be finished that were half sent, for a bounded time."""
-        self._stop_listening()
-        self._gateway.shut_down()
-        await asyncio.gather(self._drain(), self._web.stop() if self._web is not None else asyncio.sleep(0))
-        self._hangups.close()
-        await self._broker.close()
+        try:
+            self._stop_listening()
+            self._gateway.shut_down()
+            web = self._web.stop() if self._web is not None else asyncio.sleep(0)
+            for error in await asyncio.gather(self._drain(), web, return_exceptions=True):
+                if error is not None:
+                    raise error
+        finally:  # whatever went wrong with the others, the log has to get what was promised
+            self._hangups.close()
+            await self._broker.close()
 
     async def _drain(self) -> None:
         """End the TCP connections."""

@@ -109,8 +109,10 @@ class Web:
         The gateway should be shut down before.
         """
         self.metrics.stop()
-        await asyncio.gather(self._server.stop(), self.dispatcher.stop(self._settings.dispatch_shutdown_timeout))
-        await self.archive.stop()
+        try:
+            await asyncio.gather(self._server.stop(), self.dispatcher.stop(self._settings.dispatch_shutdown_timeout))
+        finally:
+            await self.archive.stop()
 
     def on_finished(self, jobs: list[Job]) -> None:
         """These jobs, which have meta, have finished."""

@@ -141,8 +141,15 @@ class TestOtherDoors:
             assert hq.get(f"/job/{waiting}").status == 422
             assert [job["id"] for job in hq.list()["jobs"]] == [running]
 
-    @pytest.mark.parametrize(("command", "status"), [("complete", "success"), ("fail", "failure")])
-    def test_somebody_else_may_finish_it(self, worker: WebWorker, command: str, status: str) -> None:
+    @pytest.mark.parametrize(
+        ("command", "word", "status"),
+        [
+            ("complete", "word", "success"),
+            ("fail", "word", "failure"),
+            ("complete", '{"outcome":"success","started_ms":0,"finished_ms":9300000000000000000}', "success"),
+        ],
+    )
+    def test_somebody_else_may_finish_it(self, worker: WebWorker, command: str, word: str, status: str) -> None:
         worker.behaviours["/"] = worker.hang
         with configured("[hq]\ndispatchers = 1\n") as server, Hq(server) as hq, server.connect() as tcp:
             hq.wait_for(hq.push(worker.url())["id"], "running")
@@ -152,10 +159,10 @@ class TestOtherDoors:
             job_id, count = tcp.line().decode().split(" ")
             for _ in range(int(count)):
                 tcp.line()
-            assert tcp.ask(f"{command} {job_id} 4\r\nword\r\n".encode()) == b"+OK"
+            assert tcp.ask(f"{command} {job_id} {len(word)}\r\n{word}\r\n".encode()) == b"+OK"
             job = hq.job(waiting)
             assert (job["status"], job["startedAt"], job["statusCode"]) == (status, None, None)
-            assert (job["output"], job["err"]) == (("word", "") if command == "complete" else ("", "word"))
+            assert (job["output"], job["err"]) == ((word, "") if command == "complete" else ("", word))
 
 
 class TestSettings:
