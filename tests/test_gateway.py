@@ -109,6 +109,18 @@ async def test_when_it_stops_nobody_waits_any_more(gateway: Gateway) -> None:
     assert isinstance(await gateway.execute(c.Lease((b"mail",), 0)), r.LeasedJob)
 
 
+async def test_one_that_was_cancelled_just_now_does_not_stop_the_stop(gateway: Gateway) -> None:
+    gone = asyncio.ensure_future(gateway.execute(c.Lease((b"mail",), 60_000)))
+    lease = asyncio.ensure_future(gateway.execute(c.Lease((b"mail",), 60_000)))
+    await waiting(gateway, 2)
+    gone.cancel()
+    gateway.shut_down()
+    with pytest.raises(ServerUnavailable):
+        await lease
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+
 async def test_an_answer_leaves_when_it_is_on_disk(tmp_path: Path) -> None:
     gateway, broker = make(tmp_path)
     commands = [add(gateway) for _ in range(10)]

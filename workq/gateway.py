@@ -193,7 +193,8 @@ class Gateway:
                 self.post(Release(job.job_id, 0, job.attempt))
 
     def _stop(self, future: asyncio.Future[Reply], waiter: Waiter) -> None:
-        if not waiter.done:  # else the answer is on its way, and waits for the log
+        # Else the answer is on its way, and waits for the log, or the caller is gone.
+        if not waiter.done and not future.done():
             self._broker.cancel(waiter)
             future.set_result(_STOPPING)
 
