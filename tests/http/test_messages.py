@@ -259,6 +259,14 @@ class TestMessages:
         answer = http.post("/queues/nosuch/enqueue", body=b"1")
         assert (answer.status, answer.text) == (404, "Something went wrong: there is no queue 'nosuch'\n")
 
+    def test_a_full_queue_takes_no_message(self, server: ServerProcess, http: HttpClient, queue: str) -> None:
+        with server.connect() as tcp:
+            assert tcp.ask(f"queue messages.{queue} -max-len=1\r\n".encode()) == b"+OK"
+        enqueue(http, queue, 1)
+        answer = http.post(f"/queues/{queue}/enqueue", body=b"2")
+        assert (answer.status, answer.text) == (503, "The job cannot be taken now: Queue full\n")
+        assert answer.headers["Retry-After"] == "1"
+
     def test_messages_have_a_longest_length(self, http: HttpClient, queue: str) -> None:
         longest = b'"' + b"x" * (2 * 2**20 - 2) + b'"'
         assert http.post(f"/queues/{queue}/enqueue", body=longest).status == 200

@@ -15,6 +15,7 @@ from workq.archive import ArchiveError
 from workq.gateway import ServerUnavailable
 from workq.http import web
 from workq.http.web import Handler, Router
+from workq.replies import Ok, Refused, Reply
 from workq.values import InvalidValue, shown
 
 # Request, status, what is wrong: the answer. Its headers are completed by those that the status asks for.
@@ -38,6 +39,13 @@ class HttpError(Exception):
         self.status = status
         self.text = text
         self.headers = headers or {}
+
+
+def check_taken(reply: Reply) -> None:
+    """Raise `HttpError` when `reply` says that a new job was not taken: its queue may have a longest length."""
+    if not isinstance(reply, Ok):
+        text = reply.text if isinstance(reply, Refused) else repr(reply)
+        raise HttpError(503, f"The job cannot be taken now: {text}", _RETRY_AFTER)
 
 
 def plain_error(request: web.Request, status: int, text: str) -> web.Response:

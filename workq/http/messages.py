@@ -24,7 +24,7 @@ from workq.archive import Archive, ArchivedJob, Query
 from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway, job_spec
 from workq.http import web
-from workq.http.application import Application, HttpError, plain_error
+from workq.http.application import Application, HttpError, check_taken, plain_error
 from workq.http.names import queue_name
 from workq.http.nesting import DEEPEST, is_too_deep
 from workq.http.pages import Page
@@ -197,7 +197,7 @@ class MessagesDoor:
             raise HttpError(404, f"Something went wrong: there is no queue {shown(name)}")
         message_id = uuid.uuid4()
         spec = job_spec(queue_name(DOOR, name), DAY_MS, TTL.highest)
-        await self._gateway.execute(c.Add(message_id.bytes, spec, body.strip(), encode(name)))
+        check_taken(await self._gateway.execute(c.Add(message_id.bytes, spec, body.strip(), encode(name))))
         return _json({"message_id": str(message_id)})
 
     async def _receive(self, request: web.Request) -> web.Response:

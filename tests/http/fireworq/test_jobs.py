@@ -88,6 +88,15 @@ class TestPush:
         refused = fireworq.http.ask(method, "/job/x")
         assert (refused.status, refused.headers["Allow"]) == (405, "POST")
 
+    def test_a_queue_that_is_full_takes_nothing(self, server: ServerProcess, fireworq: Fireworq) -> None:
+        queue = fireworq.queue()
+        with server.connect() as tcp:
+            assert tcp.ask(f"queue fireworq.{queue} -max-len=1\r\n".encode()) == b"+OK"
+        fireworq.push(queue, run_after=3600)
+        refused = fireworq.http.post(f"/job/{queue}", {"url": "http://x"})
+        assert (refused.status, "Queue full" in refused.text) == (503, True)
+        assert fireworq.http.get(f"/queue/{queue}/stats").json["total_pushes"] == 1
+
     def test_a_queue_that_is_gone_takes_nothing_but_keeps_its_jobs(self, fireworq: Fireworq) -> None:
         queue = fireworq.queue()
         fireworq.push(queue, run_after=3600)

@@ -1,10 +1,13 @@
 """What is left of jobs after a crash, a restart, and as time goes by; and the settings."""
 
+import asyncio
 import contextlib
 import resource
 import signal
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,13 @@ from tests.http.client import until
 from tests.http.hq.door import NOWHERE, Hq, configured, error_of
 from tests.server import ServerProcess, run_server
 from tests.webworker import WebWorker, answer
+from workq.archive import Archive
+from workq.broker import Broker, Clock
+from workq.engine import Engine
+from workq.gateway import Gateway
+from workq.http.hq.ids import Ids
+from workq.http.hq.job import Given
+from workq.http.hq.store import Found, Store
 
 HQ = ("--hq-listen", "127.0.0.1:0")
 
@@ -121,6 +131,30 @@ class TestFullDisk:
         with ServerProcess(*flags) as server, Hq(server) as hq:
             assert [job["name"] for job in hq.list()["jobs"]] == names
             assert [hq.job(job["id"]) for job in late] == late
+
+    async def test_what_is_tried_again_is_remembered_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("workq.archive.archive._RETRY_S", 0.001)
+        broker = Broker(Engine(Clock().now_ms()), Clock(), asyncio.get_running_loop())
+        gateway = Gateway(broker)
+        archive = Archive(None, gateway)
+        idle: Any = SimpleNamespace(is_pushed=lambda _: True, count_push=lambda _: None)
+        store = Store(gateway, archive, idle, Ids(0, 0), 1)
+        broker.on_finished = archive.on_finished
+        tries = 0
+
+        def put(_: object) -> None:
+            nonlocal tries
+            tries += 1
+            if tries < 5:
+                raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(archive._store, "put", put)
+        job = await store.push(NOWHERE, Given(), b"")
+        await store.stop(Found(int(job.id), "waiting", NOWHERE, Given(), b"", job))
+        while archive.waiting() or not tries:
+            await asyncio.sleep(0.001)
+        assert (tries, len(store._archived)) == (5, 1)
+        await archive.stop()
 
 
 class TestOtherDoors:

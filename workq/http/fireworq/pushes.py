@@ -7,7 +7,7 @@ import msgspec
 from workq.commands import Schedule
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
-from workq.http.application import HttpError
+from workq.http.application import HttpError, check_taken
 from workq.http.fireworq.bodies import json_answer, read_json
 from workq.http.fireworq.definitions import DOOR, Definitions
 from workq.http.fireworq.jobs import body_of, pushed, spec_of, target_of
@@ -61,7 +61,7 @@ class Pushes:
         # All jobs have a time, so that they stand in the order of their next try.
         now_ms = self._gateway.now_ms()
         run_at_ms = min(now_ms + (asked.run_after or 0) * 1_000, now_ms + DELAY.highest)
-        await self._gateway.execute(Schedule(job_id, spec_of(asked, queue), run_at_ms, body, meta))
+        check_taken(await self._gateway.execute(Schedule(job_id, spec_of(asked, queue), run_at_ms, body, meta)))
         self._dispatcher.count_push(queue_name(DOOR, queue))
         if self._queue_log is not None:
             self._queue_log.on_push(meta, body, run_at_ms, asked.max_retries or 0)

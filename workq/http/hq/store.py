@@ -6,7 +6,6 @@ the engine is looked at first, so none is missed.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -19,12 +18,12 @@ from workq.dispatch import PushResult, PushTarget
 from workq.dispatch.dispatcher import Dispatcher
 from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway, job_spec
-from workq.http.application import HttpError
+from workq.http.application import HttpError, check_taken
 from workq.http.hq.ids import Ids
 from workq.http.hq.job import Given, HqJob, State, flags_of, given_in, job_object, pushed_object, status_of, target_of
 from workq.http.hq.listing import Listing
 from workq.http.names import NumberedJobs
-from workq.replies import JobIds, Jobs, Ok, QueueInfo, Queues
+from workq.replies import DUPLICATE_JOB, JobIds, Jobs, QueueInfo, Queues
 from workq.values import TTL, InvalidValue
 
 DOOR: Final = "hq"
@@ -90,7 +89,7 @@ class Store:
         # They wait until they are sent, however long that takes, and are sent again only if the server died meanwhile.
         self._spec = job_spec(QUEUE, _TTR_MS, TTL.highest)
         self._in_engine: SortedSet[int] = SortedSet()
-        self._archived: deque[int] = deque()  # by the archive's thread: what is to leave `_in_engine`
+        self._archived: set[int] = set()  # by the archive's thread: what is to leave `_in_engine`
         self._again: set[int] = set()  # those in the engine that have a former end in the archive
         self._loaded = False
         archive.register(DOOR, self._to_archive)
@@ -160,10 +159,11 @@ class Store:
         if not self._dispatcher.is_pushed(QUEUE):
             # Not before somebody uses the door: the queue may be one that TCP workers have always worked on.
             await self._dispatcher.push_queue(QUEUE, self._concurrency)
-        self._dispatcher.count_push(QUEUE)
         reply = await self._gateway.execute(Add(self._names.job_id(number), self._spec, payload, meta))
-        if not isinstance(reply, Ok):
+        if reply == DUPLICATE_JOB:
             raise HttpError(422, f"The job {number} is waiting now")
+        check_taken(reply)
+        self._dispatcher.count_push(QUEUE)
         self._in_engine.add(number)
         return pushed_object(number, self._ids.created_ms(number), url, given, payload)
 
@@ -268,7 +268,7 @@ class Store:
         target = PushTarget.from_meta(job.meta)
         given = given_in(target)
         result = _result(job.result, job.state == COMPLETED, self._gateway.now_ms())
-        self._archived.append(number)
+        self._archived.add(number)
         return ArchivedJob(
             door=DOOR,
             number=number,
@@ -291,13 +291,15 @@ class Store:
 
     def _drop_archived(self, most: int) -> None:
         """Forget up to so many of those that the archive has taken over."""
+        kept: list[int] = []
         for _ in range(min(most, len(self._archived))):
-            number = self._archived.popleft()
+            number = self._archived.pop()
             if isinstance(self._gateway.post(InspectJob(self._names.job_id(number))), Jobs):
-                self._archived.append(number)  # it is on its way, or back
+                kept.append(number)  # it is on its way, or back
             else:
                 self._in_engine.discard(number)
                 self._again.discard(number)
+        self._archived.update(kept)
 
 
 class ListReader:
