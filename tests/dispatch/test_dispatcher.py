@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -444,6 +445,7 @@ class TestFigures:
             await house.result(await house.add())
         lines = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
         assert 1 <= len(lines) < 15
+        assert re.match(r"job [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} of q: ", lines[0])
         assert lines[0].endswith("of q: attempt 1 failed: 404 Not Found")
 
 

@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -397,7 +398,7 @@ class Dispatcher:
 
     def _abandon(self, push: _Push) -> None:
         """While an exception is handled that should not be."""
-        log.exception("job %s: the push failed; its lease ends by itself", push.job.job_id.hex())
+        log.exception("job %s: the push failed; its lease ends by itself", UUID(bytes=push.job.job_id))
         self._end_push(push)
 
     def _end_canceled(self, push: _Push) -> None:
@@ -413,7 +414,7 @@ class Dispatcher:
         elif reply is not None:
             if not isinstance(reply, Ok):
                 outcome = "success" if isinstance(command, Complete) else "failure"
-                log.warning("job %s: the outcome of its push came too late: %s", push.job.job_id.hex(), outcome)
+                log.warning("job %s: the outcome of its push came too late: %s", UUID(bytes=push.job.job_id), outcome)
             self._end_push(push)
 
     def _tell_later(self, push: _Push, command: Command) -> None:
@@ -462,7 +463,7 @@ class Dispatcher:
         queue.told_ms, queue.untold = result.finished_ms, 0
         log.info(
             "job %s of %s: attempt %d failed: %s%s",
-            push.job.job_id.hex(),
+            UUID(bytes=push.job.job_id),
             queue.name.decode(),
             push.job.attempt,
             result.error or result.error_kind,
