@@ -14,6 +14,7 @@ from tests.http.fireworq.conftest import FLAGS
 from tests.http.fireworq.workers import Fireworq, Gate, replies, says
 from tests.server import ServerProcess
 from tests.webworker import Behaviour, Request, WebWorker, answer
+from workq.http.fireworq.listing import read_page
 from workq.version import VERSION
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)")
@@ -484,3 +485,10 @@ def test_jobs_and_failures_survive_a_kill_and_numbers_go_on(tmp_path: Path, work
         assert fireworq.push(queue)["id"] > 3
         gate.open()
         worker.wait_for(lambda: [request.body for request in worker.requests].count(b"being sent") == 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("5", 5), ("10001", 10_000), ("9" * 10, 10_000), ("9" * 5_000, 10_000)]
+)
+def test_a_page_has_a_highest_limit(limit: str, expected: int) -> None:
+    assert read_page({"limit": limit}).limit == expected

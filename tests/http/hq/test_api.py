@@ -432,6 +432,10 @@ class TestPathsAndMethods:
     def test_a_trailing_slash_is_accepted(self, anywhere: Hq, path: str) -> None:
         assert anywhere.get(path).status == 200
 
+    @pytest.mark.parametrize("path", ["/ui/internal", "/ui/internal/"])
+    def test_below_the_page_there_is_all_of_it(self, anywhere: Hq, path: str) -> None:
+        assert anywhere.get(path).json == anywhere.get("/").json
+
     @pytest.mark.parametrize("parameter", ["pretty", "pretty=", "pretty=1", "a=b&pretty"])
     @pytest.mark.parametrize("path", ["/", "/stats", "/job", "/job/abc", "/nothing"])
     def test_pretty_indents_by_two_spaces(self, anywhere: Hq, path: str, parameter: str) -> None:

@@ -62,8 +62,10 @@ class FailureList(msgspec.Struct):
 def read_page(query: Mapping[str, str]) -> Page:
     """The page that the parameters `limit`, `order` and `cursor` ask for."""
     limit = query.get("limit", "")
-    number = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else _DEFAULT_LIMIT
-    return Page(min(number, _HIGHEST_LIMIT), query.get("order", ""), _read_cursor(query.get("cursor", "")))
+    number = _DEFAULT_LIMIT
+    if limit.isascii() and limit.isdigit():
+        number = min(int(limit), _HIGHEST_LIMIT) if len(limit) < 10 else _HIGHEST_LIMIT
+    return Page(number, query.get("order", ""), _read_cursor(query.get("cursor", "")))
 
 
 async def list_jobs(gateway: Gateway, dispatcher: Dispatcher, queue: str, state: State, page: Page) -> JobList:

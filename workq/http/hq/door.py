@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
+import attrs
 import msgspec
 
 from workq.archive import Archive
@@ -114,6 +115,7 @@ class HqDoor:
             ui = self._settings.ui_basename
             self._add_routes(router, f"{ui}/internal")
             for slash in ("", "/"):
+                router.add_route(ANY, f"{ui}/internal{slash}", self._info)
                 router.add_get(f"{ui}/internal/dashboard{slash}", self._dashboard)
             router.add_get(ui, self._show_page)
             router.add_get(f"{ui}/{{rest:.*}}", self._show_page)
@@ -161,7 +163,10 @@ class HqDoor:
         return await self._page.handle(request)
 
     async def _dashboard(self, request: Request) -> Response:
-        listing = read_listing(request.query, self._settings.job_list_default_limit or _DASHBOARD_LIMIT)
+        limit = self._settings.job_list_default_limit or _DASHBOARD_LIMIT
+        listing = read_listing(request.query, limit)
+        if not listing.limit:  # it is answered as a whole, so it must have one
+            listing = attrs.evolve(listing, limit=limit)
         reader = ListReader(self._store, listing)
         jobs = await reader.read(listing.limit)
         return _answer(request, _encode(_Dashboard(await self._figures(), _list_object(jobs, reader))))

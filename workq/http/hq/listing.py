@@ -67,7 +67,7 @@ def read_listing(given: Mapping[str, str], default_limit: int) -> Listing:
         status=given.get("status") or None,
         begin=None if reverse and begin == 0 else begin,
         reverse=reverse,
-        limit=limit if limit > 0 else max(default_limit, 0),
+        limit=max(limit or default_limit, 0),
     )
 
 
