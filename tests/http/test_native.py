@@ -128,6 +128,15 @@ class TestAdd:
         text = bad(http, {"queue": queue, "run_at": "1970-01-01T00:00:00Z"})
         assert text.startswith("Invalid Time: ")
 
+    @pytest.mark.parametrize("run_at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+    def test_a_time_that_no_calendar_has(self, http: HttpClient, queue: str, run_at: str) -> None:
+        allowed = "0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z"
+        assert bad(http, {"queue": queue, "run_at": run_at}) == f"Invalid Time: '{run_at}' is not from {allowed}"
+
+    def test_the_last_time_of_all(self, http: HttpClient, queue: str) -> None:
+        job_id = add(http, queue, run_at="9999-12-31T21:59:59-02:00")
+        assert http.get(f"/v1/jobs/{job_id}").json["scheduled_at"] == "9999-12-31T23:59:59Z"
+
 
 class TestBytes:
     @pytest.mark.parametrize("payload", ["", "hello", "ä€😀", '\x00\x1f"\\'])
@@ -326,6 +335,11 @@ class TestFinish:
         assert http.post(f"/v1/jobs/{job_id}/fail").status == 204
         assert [job["id"] for job in http.get(f"/v1/queues/{queue}/jobs?state=scheduled").json["jobs"]] == [job_id]
 
+    @pytest.mark.parametrize("option", ["retry_backoff", "retry_max_delay_ms"])
+    def test_what_says_nothing_without_a_delay(self, http: HttpClient, queue: str, option: str) -> None:
+        assert bad(http, {"queue": queue, option: 5}) == f"{option}: is nothing without retry_delay_ms"
+        add(http, queue, retry_delay_ms=0, **{option: 5})
+
 
 class TestQueueOptions:
     def test_limits_and_pause(self, http: HttpClient, queue: str) -> None:
@@ -460,6 +474,12 @@ class TestBadRequests:
     )
     def test_a_wrong_value(self, http: HttpClient, name: str, value: object, shown: str) -> None:
         assert bad(http, {"queue": "a", name: value}) == f"{name}: '{shown}' is not {ALLOWED[name]}"
+
+    def test_a_state_that_cannot_be_cleared(self, http: HttpClient) -> None:
+        allowed = "ready, scheduled, failed, completed or all"
+        path = "/v1/queues/a/jobs"
+        assert refused(http, "DELETE", f"{path}?state=leased", 400) == f"state: 'leased' is not {allowed}"
+        assert refused(http, "DELETE", path, 400) == f"state: is missing; it must be {allowed}"
 
     def test_a_ttl_beyond_any_clock(self, http: HttpClient) -> None:
         assert bad(http, {"queue": "a", "ttl_ms": 2**64}).startswith("Invalid TTL: '18446744073709551616' is not ")

@@ -62,6 +62,8 @@ BEYOND_A_SCHEMA = (
     "are both given, one is allowed",
     "Invalid rule: ",
     "is for jobs with a url",
+    "is nothing without retry_delay_ms",
+    "is not from 0001-01-01T00:00:00Z",
 )
 
 

@@ -112,9 +112,14 @@ class TestJobs:
 
 
 class TestQueues:
+    def test_one_that_is_not_pushed(self, http: HttpClient) -> None:
+        http.post("/v1/jobs", {"queue": "push.never"})
+        assert http.get("/v1/queues/push.never/push").json["pushed"] is False
+
     def test_pushing_can_be_turned_on_and_off(self, http: HttpClient, worker: WebWorker) -> None:
         path = "/v1/queues/push.switch/push"
-        assert http.get(path).json["pushed"] is False
+        answer = http.get(path)
+        assert (answer.status, answer.json["detail"]) == (404, "There is no queue push.switch")
         assert http.put(path, {}).status == 204
         assert http.get(path).json["pushed"] is True
         outcome(http, add(http, "push.switch", worker.url()))

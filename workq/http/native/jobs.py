@@ -1,6 +1,6 @@
 """Operations on jobs, for producers and for workers."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from workq.http.native import structs as s
 from workq.http.native.operations import Operation, bytes_of, queue_name
 from workq.http.native.push import JobsWithUrls
 from workq.protocol.text import check_id, parse_id
-from workq.values import PAYLOAD_SIZE, PROGRESS_SIZE, RESULT_SIZE, JobSpec, RetryPolicy
+from workq.values import PAYLOAD_SIZE, PROGRESS_SIZE, RESULT_SIZE, InvalidValue, JobSpec, RetryPolicy
 
 
 def operations(gateway: Gateway, with_urls: JobsWithUrls) -> list[Operation]:
@@ -280,12 +280,21 @@ def _policy(delay_ms: int, backoff: float, max_delay_ms: int) -> RetryPolicy:
 def background_spec(given: s.Background) -> JobSpec:
     """The spec that a request asks for."""
     policy = None
-    if given.retry_delay_ms:
-        policy = _policy(given.retry_delay_ms, given.retry_backoff, given.retry_max_delay_ms)
+    if given.retry_delay_ms is UNSET:
+        for option in ("retry_backoff", "retry_max_delay_ms"):
+            if getattr(given, option) is not UNSET:
+                raise HttpError(400, f"{option}: is nothing without retry_delay_ms")
+    elif given.retry_delay_ms:
+        backoff = 1 if given.retry_backoff is UNSET else given.retry_backoff
+        policy = _policy(given.retry_delay_ms, backoff, given.retry_max_delay_ms or 0)
     name = given.queue.encode()
     return job_spec(name, given.ttr_ms, given.ttl_ms, given.priority, given.max_attempts, given.max_fails, policy)
 
 
 def _unix_ms(moment: datetime) -> int:
-    """Unix milliseconds of an aware time. Never 0, which stands for "no time"."""
-    return int(moment.timestamp() * 1000) or 1
+    """Unix milliseconds of an aware time. Never 0, which stands for "no time". Raises `InvalidValue`."""
+    try:
+        return int(moment.astimezone(UTC).timestamp() * 1000) or 1
+    except OverflowError:  # nobody could be shown it
+        allowed = "0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z"
+        raise InvalidValue(f"Invalid Time: '{moment.isoformat()}' is not from {allowed}") from None

@@ -119,12 +119,15 @@ class Operation:
             return HttpError(400, f"{shown(unknown[1])}: no such option; {hint}")
         missing = re.fullmatch(r"Object missing required field `(.*)`", text)
         if missing is not None:
-            return HttpError(400, f"{missing[1]}: is missing; it must be {ALLOWED[missing[1]]}")
+            return HttpError(400, f"{missing[1]}: is missing; it must be {self._allowed(missing[1])}")
         place = re.search(r" - at `\$\.(\w+)", text)
         if place is None:
             return HttpError(400, f"The body is {_type_name(given)}, only an object is allowed")
         name = place[1]
-        return HttpError(400, f"{name}: {_shown_json(given[name])} is not {ALLOWED[name]}")
+        return HttpError(400, f"{name}: {_shown_json(given[name])} is not {self._allowed(name)}")
+
+    def _allowed(self, name: str) -> str:
+        return ALLOWED.get(f"{self.request.__name__}.{name}") or ALLOWED[name]
 
 
 def bytes_of(name: str, size: Range, text: str | UnsetType, raw: bytes | UnsetType) -> bytes:

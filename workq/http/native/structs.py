@@ -13,7 +13,7 @@ from workq import values
 from workq.dispatch.target import MOST_SENDING, Verdict
 from workq.values import Range
 
-# What is allowed in each field, for errors; by the name of the field.
+# What is allowed in each field, for errors; by the name of the field, or of the struct and the field.
 ALLOWED: Final[dict[str, str]] = {}
 
 # Options that a query may give several times.
@@ -72,13 +72,16 @@ MaxFails: TypeAlias = Annotated[
     int, _number("max_fails", values.MAX_FAILS, "the fail that is final; 0 and 1 both mean the first")
 ]
 RetryDelay: TypeAlias = Annotated[
-    int, _number("retry_delay_ms", values.DELAY, "how long the job waits after its first fail that is not final")
+    int,
+    _number(
+        "retry_delay_ms", values.DELAY, "how long the job waits after its first fail that is not final; 0 unless given"
+    ),
 ]
 RetryBackoff: TypeAlias = Annotated[
-    float, Meta(ge=1, le=10, description="what each further fail multiplies that delay with")
+    float, Meta(ge=1, le=10, description="what each further fail multiplies that delay with; 1 unless given")
 ]
 RetryMaxDelay: TypeAlias = Annotated[
-    int, _number("retry_max_delay_ms", values.DELAY, "the longest such delay, 0 for no limit")
+    int, _number("retry_max_delay_ms", values.DELAY, "the longest such delay; 0, and unless given, no limit")
 ]
 Delay: TypeAlias = Annotated[int, _number("delay_ms", values.DELAY, "not before so much time from now")]
 Attempt: TypeAlias = Annotated[
@@ -177,9 +180,9 @@ class Background(Request, kw_only=True):
     priority: Priority = 0
     max_attempts: MaxAttempts = 0
     max_fails: MaxFails = 0
-    retry_delay_ms: RetryDelay = 0
-    retry_backoff: RetryBackoff = 1
-    retry_max_delay_ms: RetryMaxDelay = 0
+    retry_delay_ms: RetryDelay | UnsetType = UNSET
+    retry_backoff: RetryBackoff | UnsetType = UNSET
+    retry_max_delay_ms: RetryMaxDelay | UnsetType = UNSET
 
 
 class NewJob(Background, kw_only=True):
@@ -331,6 +334,7 @@ class JobsPage(Request):
 
 ALLOWED["overlap"] = "allow or skip"
 ALLOWED["state"] = "ready, scheduled, leased, failed or completed"
+ALLOWED["JobsToClear.state"] = "ready, scheduled, failed, completed or all"
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
