@@ -162,7 +162,7 @@ class Sending:
     # -- the end --------------------------------------------------------------------------------------------------
 
     def _judge(self, answer: Answer) -> None:
-        judgement = judge(self._target.verdict, answer.status_code, answer.body)
+        judgement = judge(self._target.verdict, answer.status_code, answer.body, answer.cut)
         self._finish(
             PushResult(
                 judgement.outcome,

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from workq.dispatch.answer import OUTPUT_LIMIT
 from workq.dispatch.target import ErrorKind, Outcome, Verdict
 
 # What an error quotes of an answer that it cannot read.
@@ -32,10 +33,10 @@ class _Words(msgspec.Struct):
 _decode_words: Final = msgspec.json.Decoder(_Words).decode
 
 
-def judge(verdict: Verdict, status_code: int, body: bytes) -> Judgement:
-    """What an answer means that has come as a whole."""
+def judge(verdict: Verdict, status_code: int, body: bytes, cut: bool = False) -> Judgement:
+    """What an answer means that has come as a whole; `cut` says whether `body` is only its beginning."""
     if verdict == "json-status":
-        return _judge_words(body)
+        return _judge_words(body, cut)
     if status_code == 200 or (verdict == "2xx" and 200 <= status_code < 300):
         return SUCCESS
     return Judgement("failure", "status", f"{status_code} {phrase(status_code)}".rstrip())
@@ -49,11 +50,16 @@ def phrase(status_code: int) -> str:
         return ""
 
 
-def _judge_words(body: bytes) -> Judgement:
+def _judge_words(body: bytes, cut: bool) -> Judgement:
     try:
         words = _decode_words(body)
-    except (msgspec.DecodeError, ValueError) as error:
-        return Judgement("failure", "answer", f"Cannot parse body as JSON: {error}: {_quoted(body)}")
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        reason = str(error)
+        if cut:
+            reason = f"it has more than {OUTPUT_LIMIT} bytes, of which no more are looked at"
+        elif isinstance(error, RecursionError):
+            reason = "it is nested too deeply"
+        return Judgement("failure", "answer", f"Cannot parse body as JSON: {reason}: {_quoted(body)}")
     if words.status == "success":
         return Judgement("success", None, words.message)
     if words.status == "failure":
