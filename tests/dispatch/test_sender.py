@@ -16,7 +16,7 @@ from tests.webworker import Request, WebWorker, answer
 from workq.dispatch import PushTarget
 from workq.dispatch.addresses import AddressRules, Rule
 from workq.dispatch.answer import OUTPUT_LIMIT, READ_LIMIT
-from workq.dispatch.request import first_request
+from workq.dispatch.request import first_request, redirected
 from workq.dispatch.sender import MAX_REDIRECTS, Sender
 from workq.run_queue import RunQueue, nobody_else
 
@@ -127,6 +127,43 @@ class TestRequest:
     def test_hosts_are_as_the_standards_want_them(self, url: str, host: str) -> None:
         assert f"\r\nHost: {host}\r\n".encode() in first_request(PushTarget(url), b"").head
 
+    @pytest.mark.parametrize(
+        ("pushed", "sent"),
+        [
+            ("/a?sig=x%3Ay%2Fz%7E", "/a?sig=x%3Ay%2Fz%7E"),
+            ("/a/../b/./c#d", "/a/../b/./c"),
+            ("/q?", "/q?"),
+            ("?", "/?"),
+            ("?a=/?b??#", "/?a=/?b??"),
+            ("//x", "//x"),
+            ("", "/"),
+            ("/%zz", "/%25zz"),
+            ("/\u017f", "/%C5%BF"),
+            ("/ä b?x|y", "/%C3%A4%20b?x%7Cy"),
+            ("/a\r\nX: 1", "/aX:%201"),
+        ],
+    )
+    def test_path_and_query_are_as_they_were_pushed_if_they_can_be(self, pushed: str, sent: str) -> None:
+        for url in (f"http://localhost{pushed}", f"HTTPS://me:x@localhost:81{pushed}"):
+            request = first_request(PushTarget(url), b"")
+            assert request.head.startswith(f"POST {sent} HTTP/1.1\r\nHost: localhost".encode())
+
+    @pytest.mark.parametrize(
+        ("location", "sent"),
+        [
+            ("http://localhost/?s=%7E", "/?s=%7E"),
+            ("//localhost?s=%7E", "/?s=%7E"),
+            ("/x?s=%7E#y", "/x?s=%7E"),
+            ("?s=%7E", "/here/now?s=~"),
+            ("../%7E", "/~"),
+            ("", "/here/now?q"),
+        ],
+    )
+    def test_so_are_those_of_redirects(self, location: str, sent: str) -> None:
+        request = first_request(PushTarget("http://localhost/here/now?q"), b"")
+        head = redirected(request, location, see_other=False).head
+        assert head.startswith(f"POST {sent} HTTP/1.1\r\nHost: localhost\r\n".encode())
+
     async def test_cookies_are_not_kept(self, sender: Sender, worker: WebWorker) -> None:
         worker.behaviours["/"] = lambda *_: answer(200, b"", "Set-Cookie: a=b")
         for _ in range(2):
@@ -170,6 +207,16 @@ class TestVerdicts:
             (b'"success"', "failure", "Cannot parse body as JSON: "),
             (b"", "failure", "Cannot parse body as JSON: "),
             (b"<html>\xff</html>", "failure", "Cannot parse body as JSON: "),
+            (
+                b'{"status": "success", "d": ' + b"[" * 3_000 + b"]" * 3_000 + b"}",
+                "failure",
+                "Cannot parse body as JSON: it is nested too deeply: ",
+            ),
+            (
+                b'{"status": "success", "d": "' + b"x" * OUTPUT_LIMIT + b'"}',
+                "failure",
+                "Cannot parse body as JSON: it has more than 1048576 bytes, of which no more are looked at: ",
+            ),
         ],
     )
     @pytest.mark.parametrize("status", [200, 500])

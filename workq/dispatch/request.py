@@ -33,6 +33,13 @@ _CONTENT_TYPE: Final = "content-type"
 # What a name and a value may consist of, so that none becomes two lines.
 _is_name: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _is_value: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*").fullmatch
+# A URL, or a reference to one, whose path and query consist of what they may: they are sent as they are, since somebody
+# may have signed them. Others are quoted.
+_SENDABLE: Final = r"[A-Za-z0-9._~:/@!$&'()*+,;=-]++|%[0-9A-Fa-f]{2}"
+_is_sendable: Final = re.compile(
+    rf"((?:https?:)?//[^/?#]*+)?(/(?:{_SENDABLE})*+)?(\?(?:{_SENDABLE}|\?)*+)?(?:#.*)?",
+    re.ASCII | re.IGNORECASE | re.DOTALL,
+).fullmatch
 # Beginnings that are remembered, and URLs that are too long for that.
 _MOST_REMEMBERED: Final = 1_000
 _LONGEST_REMEMBERED: Final = 4_096
@@ -71,8 +78,14 @@ class Beginning:
 
     __slots__ = ("method", "url", "user_agent", "content_type", "keep_alive", "origin", "first_lines", "credentials")
 
-    def __init__(self, method: str, url: URL, user_agent: str, content_type: str, keep_alive: bool) -> None:
-        """`content_type` is "" for a request without a body. Raises `PushFailed`."""
+    def __init__(
+        self, method: str, url: URL, written: str, user_agent: str, content_type: str, keep_alive: bool
+    ) -> None:
+        """Raises `PushFailed`.
+
+        written       `url` as it was given
+        content_type  "" for a request without a body
+        """
         assert url.raw_host is not None
         assert url.port is not None
         self.method = method
@@ -87,7 +100,7 @@ class Beginning:
         ours.append(("Accept-Encoding", "gzip"))
         if not keep_alive:
             ours.append(("Connection", "close"))
-        self.first_lines = f"{method} {url.raw_path_qs} HTTP/1.1\r\n".encode() + _lines(ours)
+        self.first_lines = f"{method} {_path_and_query(url, written)} HTTP/1.1\r\n".encode() + _lines(ours)
         self.credentials = b""
         if url.raw_user or url.raw_password:
             known = f"{url.user or ''}:{url.password or ''}".encode()
@@ -135,7 +148,8 @@ def redirected(request: Request, location: str, *, see_other: bool) -> Request:
     if see_other:
         method, content_type, body = "GET", "", None
         headers = tuple([header for header in headers if header[0].lower() != _CONTENT_TYPE])
-    following = Beginning(method, _join(before.url, location), before.user_agent, content_type, before.keep_alive)
+    url = _join(before.url, location)
+    following = Beginning(method, url, location, before.user_agent, content_type, before.keep_alive)
     if following.origin != before.origin:
         headers = tuple([header for header in headers if header[0].lower() not in _PRIVATE])
     return Request(following, headers, body)
@@ -149,7 +163,7 @@ def one_line(text: str) -> str:
 
 @lru_cache(_MOST_REMEMBERED)
 def _begin(url: str, user_agent: str, content_type: str, keep_alive: bool) -> Beginning:
-    return Beginning("POST", _parse(url), user_agent, content_type, keep_alive)
+    return Beginning("POST", _parse(url), url, user_agent, content_type, keep_alive)
 
 
 def _parse(text: str) -> URL:
@@ -174,6 +188,14 @@ def _join(url: URL, location: str) -> URL:
     except ValueError:
         pass
     raise PushFailed("connection", f"redirected to {shown(location)}, which is no http or https URL")
+
+
+def _path_and_query(url: URL, written: str) -> str:
+    """What is asked for: as in `written` if that can be, else as the standards want it."""
+    match = _is_sendable(written)
+    if match is None or not (match[1] or match[2]):  # a reference to something near by
+        return url.raw_path_qs
+    return (match[2] or "/") + (match[3] or "")
 
 
 def _lines(headers: Iterable[tuple[str, str]]) -> bytes:
