@@ -259,6 +259,13 @@ class TestMessages:
         answer = http.post("/queues/nosuch/enqueue", body=b"1")
         assert (answer.status, answer.text) == (404, "Something went wrong: there is no queue 'nosuch'\n")
 
+    def test_no_link_from_elsewhere_receives(self, http: HttpClient, queue: str) -> None:
+        message_id = enqueue(http, queue, 1)
+        link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert http.get(f"/queues/{queue}/receive", **link).status == 403
+        assert http.get(f"/queues/{queue}", **link).status == 200
+        assert receive(http, queue)["id"] == message_id
+
     def test_a_full_queue_takes_no_message(self, server: ServerProcess, http: HttpClient, queue: str) -> None:
         with server.connect() as tcp:
             assert tcp.ask(f"queue messages.{queue} -max-len=1\r\n".encode()) == b"+OK"

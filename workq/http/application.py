@@ -93,7 +93,7 @@ class Application:
 
     async def _answer(self, request: web.Request, handler: Handler | None, prefix: str) -> web.Response:
         try:
-            _refuse_foreign_pages(request)
+            refuse_foreign_pages(request)
             if handler is None:
                 raise self._nowhere(request, prefix)
             if request.refused is not None:
@@ -145,8 +145,11 @@ async def _in_time(work: Coroutine[Any, Any, web.Response], limit_s: float) -> w
         raise HttpError(408, f"The request took longer than {limit_s:g} s") from None
 
 
-def _refuse_foreign_pages(request: web.Request) -> None:
-    """A web page from elsewhere must not be able to make its reader's browser work with our jobs."""
+def refuse_foreign_pages(request: web.Request, *, may_lead_here: bool = True) -> None:
+    """A web page from elsewhere must not be able to make its reader's browser work with our jobs. Raises `HttpError`.
+
+    may_lead_here  whether it may have a link to us: not where a GET changes something
+    """
     headers = request.headers
     if "Origin" not in headers and "Sec-Fetch-Site" not in headers:
         return  # not a browser, or one that was told where to go
@@ -154,5 +157,6 @@ def _refuse_foreign_pages(request: web.Request) -> None:
     if origin and origin.partition("://")[2] != headers.get("Host"):
         raise HttpError(403, f"Requests by web pages of {shown(origin)} are not allowed")
     site = headers.get("Sec-Fetch-Site", "none")
-    if site not in ("same-origin", "none") and headers.get("Sec-Fetch-Mode") != "navigate":
+    leads_here = may_lead_here and headers.get("Sec-Fetch-Mode") == "navigate"
+    if site not in ("same-origin", "none") and not leads_here:
         raise HttpError(403, "Requests by web pages from elsewhere are not allowed")

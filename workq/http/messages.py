@@ -24,7 +24,7 @@ from workq.archive import Archive, ArchivedJob, Query
 from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway, job_spec
 from workq.http import web
-from workq.http.application import Application, HttpError, check_taken, plain_error
+from workq.http.application import Application, HttpError, check_taken, plain_error, refuse_foreign_pages
 from workq.http.names import queue_name
 from workq.http.nesting import DEEPEST, is_too_deep
 from workq.http.pages import Page
@@ -201,6 +201,7 @@ class MessagesDoor:
         return _json({"message_id": str(message_id)})
 
     async def _receive(self, request: web.Request) -> web.Response:
+        refuse_foreign_pages(request, may_lead_here=False)
         name = request.match_info["name"]
         if await self._kept(name) is None:
             return _json(None)
