@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -9,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import Dialogue, ServerProcess, run_server
+from tests.forking import ForkedServer
+from tests.server import PATIENCE_S, Dialogue, ServerProcess, run_server
 from workq.server.config import load_settings
 from workq.server.main import Server
 from workq.version import VERSION
@@ -291,3 +294,17 @@ async def test_the_log_is_closed_whatever_else_goes_wrong(tmp_path: Path, monkey
         await server.stop()
     again = Server(settings, asyncio.get_running_loop())  # nobody has the directory any more
     await again.stop()
+
+
+def test_a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() -> None:
+    unread, stderr = os.pipe()
+    flags = ("--port", "0", "--http", "off", "--log-level", "info")
+    with open(unread, "rb", buffering=0) as log, open(stderr, "wb", buffering=0) as full:
+        server = ForkedServer(flags, os.environ, full.fileno(), full.fileno())
+        text = b""
+        while b" is ready on " not in text or not text.endswith(b"\n"):
+            text += log.read(65_536)
+        while select.select([], [full], [], 0)[1]:
+            full.write(bytes(select.PIPE_BUF))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(PATIENCE_S) == 0

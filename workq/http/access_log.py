@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from workq.background_log import BackgroundHandler
 from workq.http import web
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -63,12 +64,13 @@ class AccessLog:
 def open_access_log(form: Literal["off", "text", "json"], file: Path | None) -> AccessLog | None:
     """The access log in `form`, in `file` or on standard output. Raises `OSError` if it cannot be written.
 
-    A file that is renamed or removed is begun anew, so programs that rotate logs need tell nobody.
+    A file that is renamed or removed is begun anew, so programs that rotate logs need tell nobody. A thread does the
+    writing.
     """
     if form == "off":
         return None
     handler = logging.StreamHandler(sys.stdout) if file is None else WatchedFileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.Logger("workq.access", logging.INFO)
-    logger.addHandler(handler)
+    logger.addHandler(BackgroundHandler(handler, "access log"))
     return AccessLog(logger, as_json=form == "json")

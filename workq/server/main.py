@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
+from workq.background_log import BackgroundHandler, finish_all
 from workq.broker import Broker, Clock
 from workq.build import is_compiled
 from workq.commit import GroupCommit
@@ -224,6 +225,7 @@ async def _serve(settings: Settings) -> None:
         name = signal.Signals(number).name
         if stop.is_set():
             log.warning("%s again: exiting at once", name)
+            finish_all()
             os._exit(128 + number)
         log.info("%s: stopping", name)
         stop.set()
@@ -242,6 +244,14 @@ async def _serve(settings: Settings) -> None:
     log.info("stopped")
 
 
+def _log_to_standard_error(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    root.addHandler(BackgroundHandler(handler, "log"))
+
+
 def main() -> int:
     """Run the server; return the exit status: 0 stopped by a signal, 1 could not start, 2 wrong settings."""
     try:
@@ -249,20 +259,22 @@ def main() -> int:
     except ConfigError as error:
         print(f"workq-server: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    _log_to_standard_error(settings.log_level)
     # What rotates the logs of HQ or Fireworq sends it, and it would kill. Files that are renamed are begun anew anyway.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     gc.disable()
     _raise_file_limit()
+    status, problem = 0, ""
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(_serve(settings))
     except StartError as error:
-        print(f"workq-server: {error}", file=sys.stderr)
-        return 1
-    return 0
+        status, problem = 1, f"workq-server: {error}"
+    if not finish_all():
+        os._exit(status)  # a thread is in the middle of a write that nobody reads; Python would wait for it
+    if problem:
+        print(problem, file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":
