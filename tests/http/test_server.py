@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.client import HttpClient
+from tests.http.client import HttpClient, until
 from tests.server import PATIENCE_S, Dialogue, ServerProcess, run_server
 
 DOORS = ("hq", "fireworq", "messages")
@@ -111,6 +111,37 @@ class TestAccessLog:
     def test_a_file_that_cannot_be_written(self, tmp_path: Path) -> None:
         error = error_of_start(*HTTP, "--access-log", "text", "--access-log-file", str(tmp_path))
         assert error == f"workq-server: cannot write {tmp_path}: Is a directory"
+
+    def test_one_that_cannot_be_written_any_more_is_told_once_and_so_is_its_end(self, tmp_path: Path) -> None:
+        file = tmp_path / "logs" / "access.log"
+        file.parent.mkdir()
+        with ServerProcess(*HTTP, "--access-log", "text", "--access-log-file", str(file)) as server:
+            with HttpClient(server) as client:
+                file.unlink()
+                file.parent.rmdir()
+                for _ in range(3):
+                    assert client.get("/healthz").status == 200
+                until(lambda: "cannot write" in server.log())
+                file.parent.mkdir()
+                assert client.get("/healthz").status == 200
+            server.signal(signal.SIGTERM)
+            server.wait()
+        told = [line for line in server.log().splitlines() if "access log" in line]
+        assert [line.split(" ", 2)[2] for line in told] == [
+            f"ERROR cannot write the access log {file}: No such file or directory",
+            f"INFO the access log {file} can be written again",
+        ]
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+    def test_a_full_disk_is_told_in_one_line(self) -> None:
+        with ServerProcess(*HTTP, "--access-log", "text", "--access-log-file", "/dev/full") as server:
+            with HttpClient(server) as client:
+                for _ in range(3):
+                    assert client.get("/healthz").status == 200
+            server.signal(signal.SIGTERM)
+            assert server.wait() == 0
+        assert "Traceback" not in server.log()
+        assert server.log().count("cannot write the access log /dev/full: No space left on device\n") == 1
 
 
 class TestBadClients:
