@@ -209,6 +209,58 @@ class TestDamage:
         assert path.read_bytes() == newer
 
 
+class Overtaken(MemoryFiles):
+    """Files of a server that writes while they are read: the first look at the head sees nothing behind `end`."""
+
+    end: int | None = None
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        data = super().read(fd, size, offset)
+        if self.end is None or not offset <= self.end < offset + size:
+            return data
+        seen = self.end - offset
+        self.end = None
+        return data[:seen] + bytes(len(data) - seen)
+
+
+class TestInUse:
+    def test_what_was_written_while_it_was_read_is_no_damage(self, tmp_path: Path) -> None:
+        log = opened(tmp_path, State(START_MS))
+        ends = []
+        for number in range(5):
+            ends.append(log.total_bytes + (SYNCED_BYTES if number else 0))
+            log.append(encode([Counters(number, number)]), b"")
+            log.sync()
+        log.abandon()
+        for number, end in enumerate(ends):
+            files = Overtaken.read_from(tmp_path)
+            files.end = end
+            state = State(START_MS)
+            recovered = replay(files, state, quietly, in_use=True)
+            assert recovered is not None
+            assert recovered.torn is None
+            assert state.evicted_jobs == max(number - 1, 0)
+
+    def test_damage_is_damage_all_the_same(self, tmp_path: Path, random: Random) -> None:
+        log, _ = written(tmp_path, random, TURNS)
+        log.abandon()
+        files = MemoryFiles.read_from(tmp_path)
+        for name, content in list(files.contents.items())[:-1]:
+            file = files.open(name, write=True)
+            for offset in range(0, len(content), 50):
+                files.write(file, bytes([content[offset] ^ 1]), offset)
+                with pytest.raises(Damage):
+                    replay(files, State(START_MS), quietly, in_use=True)
+                files.write(file, content[offset : offset + 1], offset)
+
+    def test_a_segment_that_is_missing_is_damage(self, tmp_path: Path, random: Random) -> None:
+        log, _ = written(tmp_path, random, TURNS)
+        log.abandon()
+        (tmp_path / segment_files(tmp_path)[1]).unlink()
+        with pytest.raises(Damage, match=r"0000000002\.seg is damaged at offset 0: the file is missing"):
+            replay(Files(tmp_path), State(START_MS), quietly, in_use=True)
+
+
 class TestDirectory:
     def test_it_is_locked_against_a_second_server(self, tmp_path: Path) -> None:
         log = opened(tmp_path, State(START_MS))

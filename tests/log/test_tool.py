@@ -1,5 +1,6 @@
 """`workq-log` at work on good, torn and damaged logs."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from tests.log.states import START_MS, Snapshot, snapshot
 from workq.engine.events import Added, Completed, Leased
 from workq.engine.job import Job
 from workq.engine.state import State
+from workq.log.files import Files
 from workq.log.records import BATCH_BYTES, encode
 from workq.log.tool import workq_log
 from workq.values import JobSpec
@@ -72,6 +74,25 @@ class TestCheck:
         assert result.stderr.startswith(f"workq-log: {home}/0000000002.seg is damaged at offset ")
         assert result.stderr.endswith(f"; workq-log repair {home} keeps what can be read\n")
         assert result.stderr.count("\n") == 1
+
+    def test_a_segment_that_is_removed_meanwhile_is_no_damage(
+        self, home: Path, final: Snapshot, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        vanishing = segment_files(home)[:3]
+
+        def open_file(files: Files, name: str, write: bool = False) -> int:
+            if vanishing and name == vanishing[0]:
+                del vanishing[0]
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+            return opens(files, name, write)
+
+        opens = Files.open
+        monkeypatch.setattr(Files, "open", open_file)
+        result = run("check", home)
+        assert result.exit_code == 0, result.output
+        vanishing += ["0000000001.seg"] * 100
+        result = run("check", home)
+        assert result.stderr == f"workq-log: {home} changes too quickly; try again when the server is less busy\n"
 
     def test_no_log(self, home: Path) -> None:
         result = run("check", home)

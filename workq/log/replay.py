@@ -4,6 +4,9 @@ What a crash leaves behind and what is damage. A crash can only take, or leave i
 of the log, and no `synced` record that lies behind the end speaks of it as durable. Such a torn end is cut off.
 Anything else that does not verify was once durable, so something is wrong with the disk, or somebody changed a file:
 that is `Damage`, and reading stops.
+
+Who reads a log that is in use may find a place half written and then, further on, a record of later that says it is
+durable. What was durable can be read from then on, so such a place is read again before it is called damage.
 """
 
 import struct
@@ -146,20 +149,26 @@ class Applier:
             raise BadRecord(str(error)) from None
 
 
-def replay(files: Files, state: State, on_progress: OnProgress) -> Recovered | None:
+def replay(files: Files, state: State, on_progress: OnProgress, in_use: bool = False) -> Recovered | None:
     """Bring `state`, which is empty, to where the log in the directory ends; None if there is no log.
+
+    in_use  whether a server may be writing to it. The log then ends where nothing was written when that was read, and
+            segments may go away: `FileNotFoundError`.
 
     Changes no file. Raises `Damage` and `OSError`.
     """
     segments, leftover = read_segments(files)
     if not segments:
         return None
-    return _Replay(files, segments, state, on_progress).run(leftover)
+    return _Replay(files, segments, state, on_progress, in_use).run(leftover)
 
 
 class _Replay:
-    def __init__(self, files: Files, segments: list[Segment], state: State, on_progress: OnProgress) -> None:
+    def __init__(
+        self, files: Files, segments: list[Segment], state: State, on_progress: OnProgress, in_use: bool
+    ) -> None:
         self._files = files
+        self._in_use = in_use
         self._segments = segments
         self._applier = Applier(state, trimmed=segments[0].number > 1)
         self._on_progress = on_progress
@@ -247,18 +256,37 @@ class _Replay:
         """
         header_of_all = index == 0 and offset == 0  # it was durable before anything was written behind it
         size = 0
+        was_durable = False
         for segment in self._segments[index:]:
             start = offset if segment.number == number else 0
             fd = self._files.open(segment.name)
             try:
                 written = last_written(self._files, fd, start, segment.size)
                 used = header_of_all and written > HEADER_SIZE
-                if used or self._tells_durable(fd, start, written, (number, offset)):
-                    raise Damage(segment_name(number), offset, why)
+                was_durable = was_durable or used or self._tells_durable(fd, start, written, (number, offset))
             finally:
                 self._files.close(fd)
             size += written - start
+        if self._in_use and self._is_whole(number, offset):
+            return
+        if was_durable:
+            raise Damage(segment_name(number), offset, why)
         self._torn = Torn(number, offset, size)
+
+    def _is_whole(self, number: int, offset: int) -> bool:
+        """Whether there is a record, or the header, at this place by now."""
+        if number not in [segment.number for segment in self._segments]:
+            return False
+        segment = Segment(self._files, number)
+        if segment.header is None or segment.header.history != self._history:
+            return False
+        if offset == 0:
+            return True
+        fd = self._files.open(segment.name)
+        try:
+            return next(iter(Records(self._files, fd, segment.size, offset)), None) is not None
+        finally:
+            self._files.close(fd)
 
     def _tells_durable(self, fd: int, start: int, end: int, position: tuple[int, int]) -> bool:
         """Whether a `synced` record from `start` on says that what stood at `position` was durable."""

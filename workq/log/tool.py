@@ -9,9 +9,9 @@ import shutil
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -24,15 +24,17 @@ from workq.log.errors import Damage, LogError
 from workq.log.filelog import FileLog, open_files
 from workq.log.files import Files
 from workq.log.records import SYNCED, TYPE_NAMES, BadRecord, Decoder, encode, unpack_synced, unpack_trimmed
-from workq.log.replay import Segment, replay
+from workq.log.replay import Recovered, Segment, replay
 from workq.log.salvage import salvage
 from workq.log.segments import CHUNK_SIZE, Records, last_written, segment_name, segment_numbers
 from workq.values import RetryPolicy
 from workq.version import VERSION
 
+T = TypeVar("T")
+
 _SEGMENT_SIZE: Final = 64 * 2**20
 _EVENTS_PER_BATCH: Final = 1000
-_COPY_TRIES: Final = 10
+_TRIES: Final = 10
 
 _DIRECTORY: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_DIRECTORY: Final = click.Path(path_type=Path)
@@ -74,9 +76,8 @@ def check(directory: Path) -> None:
 
     A log that is in use may be checked; its end, which is being written, is then left out.
     """
-    state = State(0)
     try:
-        recovered = replay(Files(directory), state, _quietly)
+        recovered, jobs = _while_it_lasts(directory, lambda: _replay(directory))
     except Damage as error:
         raise LogError(f"{directory}/{error}; workq-log repair {directory} keeps what can be read") from None
     if recovered is None:
@@ -86,7 +87,23 @@ def check(directory: Path) -> None:
         where = f"{segment_name(torn.segment)} from offset {torn.offset} on"
         click.echo(f"the last {torn.size} bytes, {where}, are not whole; a server will cut them off")
     size = sum(recovered.ends.values())
-    click.echo(f"good; jobs: {len(state.jobs)}, segments: {len(recovered.ends)}, bytes: {size}")
+    click.echo(f"good; jobs: {jobs}, segments: {len(recovered.ends)}, bytes: {size}")
+
+
+def _replay(directory: Path) -> tuple[Recovered | None, int]:
+    """What replay finds out about the log, and the number of jobs."""
+    state = State(0)
+    return replay(Files(directory), state, _quietly, in_use=True), len(state.jobs)
+
+
+def _while_it_lasts(directory: Path, read: Callable[[], T]) -> T:
+    """Read a log that may be in use; again if the server removes a segment meanwhile that it does not need any more."""
+    for _ in range(_TRIES):
+        try:
+            return read()
+        except FileNotFoundError:
+            continue
+    raise LogError(f"{directory} changes too quickly; try again when the server is less busy")
 
 
 @workq_log.command()
@@ -243,15 +260,13 @@ def copy(directory: Path, copy: Path) -> None:
 
     The copy is the log as it was at one moment during the copying.
     """
-    for _ in range(_COPY_TRIES):
-        try:
-            with _new_directory(copy) as target:
-                size = _copy(Files(directory), target)
-        except FileNotFoundError:  # the server has just removed a segment that it does not need any more
-            continue
-        click.echo(f"copied; bytes: {size}")
-        return
-    raise LogError(f"{directory} changes too quickly; try again when the server is less busy")
+    size = _while_it_lasts(directory, lambda: _copy_to(copy, Files(directory)))
+    click.echo(f"copied; bytes: {size}")
+
+
+def _copy_to(directory: Path, files: Files) -> int:
+    with _new_directory(directory) as target:
+        return _copy(files, target)
 
 
 def _copy(files: Files, target: Files) -> int:
