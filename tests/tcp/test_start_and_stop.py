@@ -308,3 +308,17 @@ def test_a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() -> None:
             full.write(bytes(select.PIPE_BUF))
         server.send_signal(signal.SIGTERM)
         assert server.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+def test_who_closes_its_standard_files_gets_a_server_all_the_same(closed: str) -> None:
+    flags = ("--port", "0", "--http", "127.0.0.1:0", "--access-log", "text")
+    with ServerProcess(*flags, under=("sh", "-c", f'exec "$@" {closed}', "sh")) as server:
+        assert is_spoken_to(server, server.address)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_a_server_that_cannot_say_why_it_does_not_start() -> None:
+    ended = run_server("--port", "many", under=("sh", "-c", 'exec "$@" 2>&-', "sh"))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "")

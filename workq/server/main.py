@@ -244,6 +244,16 @@ async def _serve(settings: Settings) -> None:
     log.info("stopped")
 
 
+def _open_missing_files() -> None:
+    """See that standard input, output and error are open: the first files opened would take their places."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    # Python has None in their place. Nobody closes these.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def _log_to_standard_error(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -254,6 +264,7 @@ def _log_to_standard_error(level: str) -> None:
 
 def main() -> int:
     """Run the server; return the exit status: 0 stopped by a signal, 1 could not start, 2 wrong settings."""
+    _open_missing_files()
     try:
         settings = load_settings(sys.argv[1:], os.environ)
     except ConfigError as error:
