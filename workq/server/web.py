@@ -5,9 +5,11 @@ Imported only by a server that is to listen on HTTP: what it needs takes longer 
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from workq.archive import Archive, ArchiveError
+from workq.archive.archive import FILE_NAME
 from workq.archive.metrics import ArchiveMetrics
 from workq.dispatch.addresses import AddressRules
 from workq.dispatch.dispatcher import Dispatcher
@@ -60,7 +62,7 @@ class Web:
         try:
             self.archive = Archive(settings.data_dir, gateway, durable=settings.log_sync == "always")
         except ArchiveError as error:
-            raise StartError(str(error)) from None
+            raise _cannot_use_archive(error, settings.data_dir) from None
         rules = AddressRules(settings.dispatch_allow, settings.dispatch_deny)
         self.dispatcher = Dispatcher(gateway, lambda: Sender(rules, gateway.now_ms, gateway.run_queue))
         self._settings = settings
@@ -83,6 +85,12 @@ class Web:
 
     async def start(self, drain_s: float) -> list[str]:
         """Listen; return the URLs, those of a door with its name. Raises `StartError`: `stop` then ends the rest."""
+        try:
+            return await self._start(drain_s)
+        except ArchiveError as error:
+            raise _cannot_use_archive(error, self._settings.data_dir) from None
+
+    async def _start(self, drain_s: float) -> list[str]:
         self.metrics.start()
         settings = self._settings
         self.archive.start()
@@ -134,6 +142,19 @@ class Web:
         for name, door in self._doors.items():
             own.mount(f"/{name}", door.application())
         return own
+
+
+def _cannot_use_archive(error: ArchiveError, directory: Path | None) -> StartError:
+    """Why, and what to do; SQLite does not tell of files that it may not open."""
+    for name in (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"):
+        path = (directory or Path()) / name
+        try:
+            path.open("r+b").close()
+        except FileNotFoundError:
+            continue
+        except OSError as refused:
+            return StartError(f"cannot use the archive: {path}: {refused.strerror}")
+    return StartError(f"{error}; doc/archive.md says how to mend it, and how to start without it")
 
 
 async def _index(request: web.Request) -> web.Response:

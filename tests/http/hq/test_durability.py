@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import sqlite3
@@ -23,6 +24,8 @@ from workq.http.hq.ids import Ids
 from workq.http.hq.job import Given
 from workq.http.hq.store import Found, Store
 
+# For root, to whom permissions mean nothing otherwise.
+UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 HQ = ("--hq-listen", "127.0.0.1:0")
 
 
@@ -65,6 +68,40 @@ class TestCrash:
             assert hq.finished(first["id"])["statusCode"] == 404
             assert hq.list()["count"] == 1
             assert hq.get("/stats").json["numStoredJobs"] == 1
+
+
+class TestArchiveThatCannotBeUsed:
+    @pytest.fixture
+    def archive(self, tmp_path: Path) -> Path:
+        """An archive that was closed in good order."""
+        with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server:
+            server.signal(signal.SIGTERM)
+            server.wait()
+        return tmp_path / "archive.sqlite"
+
+    def reason(self, archive: Path, under: tuple[str, ...] = ()) -> str:
+        ended = run_server("--port", "0", *HQ, "--data-dir", str(archive.parent), under=under)
+        assert ended.returncode == 1
+        assert "Traceback" not in ended.stderr
+        return ended.stderr.splitlines()[-1]
+
+    def test_damage_that_is_noticed_when_it_is_read(self, archive: Path) -> None:
+        hint = "doc/archive.md says how to mend it, and how to start without it"
+        with archive.open("r+b") as file:
+            file.seek(4096)  # the first page tells of the tables
+            file.write(b"\xff" * (archive.stat().st_size - 4096))
+        error = f"workq-server: cannot use the archive {archive}: database disk image is malformed; {hint}"
+        assert self.reason(archive) == error
+
+    def test_a_table_that_is_gone(self, archive: Path) -> None:
+        with contextlib.closing(sqlite3.connect(archive)) as database, database:
+            database.execute("DROP TABLE jobs")
+        assert f"cannot use the archive {archive}: no such table: jobs; " in self.reason(archive)
+
+    def test_a_file_that_may_not_be_read(self, archive: Path) -> None:
+        archive.chmod(0)
+        error = f"workq-server: cannot use the archive: {archive}: Permission denied"
+        assert self.reason(archive, UNPRIVILEGED) == error
 
 
 class TestOrderlyRestart:
