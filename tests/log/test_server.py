@@ -92,6 +92,15 @@ class TestStart:
         error = start_that_fails(f"--data-dir={tmp_path}", under=UNPRIVILEGED)
         assert error == f"workq-server: cannot use the data directory {tmp_path}: Permission denied"
 
+    @pytest.mark.parametrize("name", ["0000000001.seg", "lock"])
+    def test_a_file_that_may_not_be_read(self, tmp_path: Path, name: str) -> None:
+        with ServerProcess(f"--data-dir={tmp_path}") as server:
+            server.signal(signal.SIGTERM)
+            server.wait()
+        (tmp_path / name).chmod(0)
+        error = start_that_fails(f"--data-dir={tmp_path}", under=UNPRIVILEGED)
+        assert error == f"workq-server: cannot use {tmp_path / name}: Permission denied"
+
     def test_damage(self, tmp_path: Path) -> None:
         with ServerProcess(f"--data-dir={tmp_path}") as server, server.connect() as dialogue:
             for _ in range(5):

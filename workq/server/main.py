@@ -164,7 +164,7 @@ def _open_log(directory: Path, segment_size: int, engine: Engine) -> FileLog:
     except LogError as error:
         raise StartError(str(error)) from None
     except OSError as error:
-        raise StartError(f"cannot use the data directory {directory}: {_directory_problem(error)}") from None
+        raise _cannot_use(directory, error) from None
     jobs = len(engine.state.jobs)
     log.info("%d jobs are in %s, read in %.1f s", jobs, directory.absolute(), time.monotonic() - started)
     for recurring in engine.state.recurring.values():
@@ -172,6 +172,15 @@ def _open_log(directory: Path, segment_size: int, engine: Engine) -> FileLog:
             text = "the recurring job %s does nothing until this server knows its rule: %s"
             log.warning(text, UUID(bytes=recurring.recurring_id), recurring.rule.problem)
     return file_log
+
+
+def _cannot_use(directory: Path, error: OSError) -> StartError:
+    file = error.filename
+    if file is not None and os.path.isfile(file):
+        may_use_it = os.access(file, os.R_OK | os.W_OK)  # then it is the directory that may not be changed
+        if not (may_use_it and isinstance(error, PermissionError)) and Path(file) != directory:
+            return StartError(f"cannot use {file}: {error.strerror}")
+    return StartError(f"cannot use the data directory {directory}: {_directory_problem(error)}")
 
 
 def _directory_problem(error: OSError) -> str:
