@@ -128,6 +128,9 @@ class MemoryFiles(Files):
     def truncate(self, fd: int, size: int) -> None:
         del self._open[fd][size:]
 
+    def is_removed(self, fd: int) -> bool:
+        return False
+
     def sync(self, fd: int) -> None:
         pass
 

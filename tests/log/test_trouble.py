@@ -5,6 +5,7 @@ The whole server side runs in the test's own event loop, on files whose operatio
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import struct
 import threading
@@ -576,6 +577,40 @@ class TestBrokenDisk:
         await site.until(lambda: not site.commit.is_broken)
         assert "the command log has been written afresh" in caplog.text
         assert await client.ask(*add(new_id())) == "+OK"
+
+    @pytest.mark.parametrize("policy", ["always", "interval", "os"])
+    async def test_a_directory_that_is_removed_is_noticed_and_its_return_too(
+        self, site: Site, policy: SyncPolicy
+    ) -> None:
+        await site.start(policy)
+        client = await site.connect()
+        assert await client.ask(*add(new_id())) == "+OK"
+        shutil.rmtree(site.directory)
+        taken = 1
+        while (reply := await client.ask(*add(new_id()))) == "+OK":
+            taken += 1
+            assert taken < 1200  # those of a segment
+        gone = "0000000001.seg has been removed by somebody else"
+        assert reply == f"-SERVER-ERROR It may have been done or not: the command log has failed: {gone}"
+        assert (await client.ask(*add(new_id()))).startswith("-SERVER-ERROR Nothing was changed: ")
+        site.directory.mkdir()
+        await site.until(lambda: not site.commit.is_broken)
+        assert await client.ask(*add(new_id())) == "+OK"
+        await site.stop()
+        assert len(reopened(site.directory).jobs) == taken + 2
+
+    async def test_a_directory_that_is_renamed_is_noticed_when_a_segment_is_to_follow(self, site: Site) -> None:
+        await site.start()
+        client = await site.connect()
+        elsewhere = site.directory.rename(site.directory.with_name("elsewhere"))
+        taken = 0
+        while await client.ask(*add(new_id())) == "+OK":
+            taken += 1
+            assert taken < 1200
+        elsewhere.rename(site.directory)
+        await site.until(lambda: not site.commit.is_broken)
+        await site.stop()
+        assert len(reopened(site.directory).jobs) == taken + 1
 
     async def test_time_stands_still_for_jobs_but_not_for_who_waits(self, site: Site) -> None:
         await site.start()

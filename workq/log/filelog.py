@@ -8,6 +8,7 @@ is the log good again, and the segments from before are gone.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -131,6 +132,7 @@ class FileLog:
         durable = self._durable
         if durable != self._marked and not self._afresh_from:
             self._marked = durable
+            self._must_have_name()
             batch = synced(self._history, *durable) + batch
         self.files.write(self._fd, batch, self._end)
         with self._mutex:
@@ -300,10 +302,19 @@ class FileLog:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
+    def _must_have_name(self) -> None:
+        """Raise if somebody has removed the head: the system would take all that is written to it, and keep nothing."""
+        if self.files.is_removed(self._fd):
+            name = segment_name(self.number)
+            raise FileNotFoundError(errno.ENOENT, f"{name} has been removed by somebody else", name)
+
     def _try_roll(self, restated: bytes) -> None:
         """Begin a new segment if that can be done; a head that is too long is still a good one."""
         try:
+            self._must_have_name()
             self._roll(restated, self.oldest or self.number)
+        except FileNotFoundError:  # the head is gone, or the directory
+            raise
         except OSError as error:
             if not self._stuck:
                 logger.warning("cannot begin a new segment, so %s grows: %s", segment_name(self.number), error.strerror)

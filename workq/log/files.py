@@ -76,6 +76,10 @@ class Files:
         """Cut a file off."""
         os.ftruncate(fd, size)
 
+    def is_removed(self, fd: int) -> bool:
+        """Whether an open file has no name any more, so that it ends with this process."""
+        return os.fstat(fd).st_nlink == 0
+
     def sync(self, fd: int) -> None:
         """Return when what was written to a file, and its length, are durable."""
         _sync(fd)
