@@ -448,6 +448,14 @@ class TestFigures:
         assert re.match(r"job [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} of q: ", lines[0])
         assert lines[0].endswith("of q: attempt 1 failed: 404 Not Found")
 
+    async def test_what_a_web_worker_says_forges_no_line(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        words = b'{"status": "failure", "message": "x\\n2026-11-26 CRITICAL lost\\u001b[31m"}'
+        house.worker.behaviours["/"] = lambda *_: answer(200, words)
+        await house.result(await house.add(verdict="json-status"))
+        (line,) = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+        assert line.endswith(r"failed: x 2026-11-26 CRITICAL lost\x1b[31m")
+
 
 @pytest.mark.usefixtures("no_collector")
 class TestMemory:

@@ -29,6 +29,7 @@ from workq.commands import (
     Touch,
 )
 from workq.dispatch.figures import Counters, Figures
+from workq.dispatch.request import one_line
 from workq.dispatch.sender import Sender, Sending
 from workq.dispatch.target import MOST_SENDING, PushedQueue, PushResult, PushTarget
 from workq.engine.job import COMPLETED, NEVER_MS, Job
@@ -466,7 +467,7 @@ class Dispatcher:
             UUID(bytes=push.job.job_id),
             queue.name.decode(),
             push.job.attempt,
-            result.error or result.error_kind,
+            one_line(result.error) or result.error_kind,
             more,
         )
 

@@ -156,8 +156,9 @@ def redirected(request: Request, location: str, *, see_other: bool) -> Request:
 
 
 def one_line(text: str) -> str:
-    """A text that may quote what came from elsewhere, short."""
-    line = " ".join(text[: 2 * _LONGEST_REASON].split())
+    """A text that may quote what came from elsewhere: short, printable, never a way to forge a second line."""
+    words = " ".join(text[: 2 * _LONGEST_REASON].split())
+    line = "".join([each if each.isprintable() else ascii(each)[1:-1] for each in words])
     return line if len(line) <= _LONGEST_REASON else line[:_LONGEST_REASON] + "..."
 
 
