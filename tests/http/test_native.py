@@ -1,6 +1,7 @@
 """Our own API, request by request, on a live server."""
 
 import base64
+import socket
 import uuid
 from collections.abc import Iterator
 
@@ -587,6 +588,27 @@ class TestWebPages:
         assert http.post(f"/v1/jobs?queue={queue}", **origin).status == 201
         navigated = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
         assert http.get("/v1/server", **navigated).status == 200
+
+    @pytest.mark.parametrize(
+        ("host", "status"),
+        [
+            ("evil.example:PORT", 421),
+            ("127.0.0.1.evil.example.:PORT", 421),
+            ("evil.example", 200),  # a proxy that was asked for this
+            ("evil.example:1", 200),
+            ("localhost:PORT", 200),
+            ("a.localhost:PORT", 200),
+            ("127.0.0.2:PORT", 200),
+            ("[::1]:PORT", 200),
+            ("machine:PORT", 200),
+            (f"{socket.gethostname()}:PORT", 200),
+        ],
+    )
+    def test_a_name_of_somebody_else_does_not_lead_here(self, http: HttpClient, host: str, status: int) -> None:
+        for path in ("/v1/server", "/hq/stats"):
+            answer = http.get(path, Host=host.replace("PORT", str(http.address[1])))
+            assert answer.status == status
+            assert status == 200 or "is no name of this server; localhost, or an address, is" in answer.text
 
 
 class TestRecurring:

@@ -52,7 +52,7 @@ class HttpServer:
         body_s = min(BODY_SECONDS, application.time_limit_s or BODY_SECONDS)
         limits = web.Limits(self._idle_timeout_s, body_s, LARGEST_BODY)
         service = ApplicationService(
-            application, limits, self._ids, self._access_log, self._on_answered, self._run_queue
+            application, limits, self._ids, self._access_log, self._on_answered, self._run_queue, address.host
         )
         listener = await loop.create_server(
             lambda: cast(asyncio.BaseProtocol, web.Connection(service, loop)),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
@@ -13,6 +14,7 @@ from workq.http import web
 from workq.http.access_log import AccessLog
 from workq.http.application import Application
 from workq.run_queue import RunQueue
+from workq.values import shown
 
 OnAnswered: TypeAlias = Callable[[web.Request, int, float], None]
 
@@ -44,12 +46,15 @@ class ApplicationService:
         access_log: AccessLog | None,
         on_answered: OnAnswered,
         run_queue: RunQueue,
+        host: str = "",
     ) -> None:
+        """`host` is where it listens, perhaps a name."""
         self.limits = limits
         self.run_queue = run_queue
         self.connections: set[web.Connection] = set()
         self._is_empty = asyncio.Event()
         self._application = application
+        self._host = host.lower()
         self._ids = ids
         self._access_log = access_log
         self._on_answered = on_answered
@@ -74,6 +79,10 @@ class ApplicationService:
     def answer(self, request: web.Request) -> Coroutine[Any, Any, web.Response]:
         given = request.headers.get("X-Request-Id")
         request.id = given if given is not None and _is_harmless(given) else self._ids.new()
+        if request.loopback_port:
+            host = request.headers.get("Host", "")
+            if _is_led_here(host, request.loopback_port, self._host):
+                request.refused = (421, f"{shown(host)} is no name of this server; localhost, or an address, is")
         return self._application.answer(request)
 
     def on_answered(self, request: web.Request, response: web.Response, size: int) -> None:
@@ -99,6 +108,21 @@ class ApplicationService:
             for connection in list(self.connections):
                 connection.abort()
             await self._is_empty.wait()
+
+
+def _is_led_here(host: str, port: int, own_name: str) -> bool:
+    """Whether a browser asks that somebody's name led to a loopback address: for it we are a part of his site then.
+
+    Such a name has our port behind it; that of a proxy, which passes on what it was asked for, has its own or none. A
+    name without a dot cannot be had, nor can one that is an address.
+    """
+    name, _, given_port = host.partition(":")
+    if "." not in name or (given_port or "80") != str(port):
+        return False
+    name = name.lower().rstrip(".")
+    if name.endswith(".localhost") or name.rpartition(".")[2].isdigit():
+        return False
+    return name not in (own_name, socket.gethostname().lower())
 
 
 def _is_harmless(request_id: str) -> bool:

@@ -95,6 +95,7 @@ class Connection:
         "_limits",
         "_transport",
         "_remote",
+        "_loopback_port",
         "_parser",
         "_target",
         "_fields",
@@ -128,6 +129,7 @@ class Connection:
         self._loop = loop
         self._limits = service.limits
         self._remote = ""
+        self._loopback_port = 0
         # The request that is coming in:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)  # None when all is over
         self._target = b""
@@ -167,6 +169,9 @@ class Connection:
         self._transport.set_write_buffer_limits(high=WRITE_AHEAD)
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._remote = (self._transport.get_extra_info("peername") or ("",))[0]
+        ours = self._transport.get_extra_info("sockname") or ("", 0)
+        if ours[0].startswith(("127.", "::ffff:127.")) or ours[0] == "::1":
+            self._loopback_port = ours[1]
         self._service.connect(self)
         self._allow(self._limits.idle_s)
 
@@ -262,6 +267,7 @@ class Connection:
             self._refuse(400, "There must be one header Host")
         else:
             request = self._incoming = Request(method, target, Headers(fields), self._remote)
+            request.loopback_port = self._loopback_port
             request.http_1_0 = version == "1.0"
             request.keep_alive = parser.should_keep_alive()
             self._look_at(request, fields, parser)

@@ -64,6 +64,7 @@ class Request:
     headers       see `Headers`
     body          b"" if there is none
     remote        the address of the client
+    loopback_port the port of ours that it came to, if it came by a loopback address; else 0
     http_1_0      whether it was sent in that version, which knows no chunks
     keep_alive    whether the client goes on with this connection
     refused       a status and a text: what is wrong with the body, which is left out then; None if nothing is
@@ -84,6 +85,7 @@ class Request:
         "headers",
         "body",
         "remote",
+        "loopback_port",
         "http_1_0",
         "keep_alive",
         "refused",
@@ -105,6 +107,7 @@ class Request:
         self.headers = headers
         self.body = b""
         self.remote = remote
+        self.loopback_port = 0
         self.http_1_0 = False
         self.keep_alive = True
         self.refused: tuple[int, str] | None = None
