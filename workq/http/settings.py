@@ -6,6 +6,7 @@ from that environment variable too, which wins. How a table is written is in `wo
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -197,9 +198,10 @@ class FireworqSettings:
         helps = {field.name: field.metadata["row"][1] for field in attrs.fields(FireworqSettings)}
         return {name: help for name, help in helps.items() if help in (_ELSEWHERE, _NOWHERE) and getattr(self, name)}
 
-    def shown(self, user_agent: str) -> dict[str, str]:
-        """What is in force, as `/settings` says it: strings."""
+    def shown(self, user_agent: str, elsewhere: Mapping[str, str]) -> dict[str, str]:
+        """What is in force, as `/settings` says it: strings. `elsewhere` is what is said for the whole server."""
         values = {field.name: getattr(self, field.name) for field in attrs.fields(FireworqSettings)}
+        values |= {**dict.fromkeys(self.without_effect, ""), **elsewhere}
         values |= {"dispatch_keep_alive": self.dispatch_keeps_alive, "dispatch_user_agent": user_agent}
         return {name: _shown_setting(value) for name, value in values.items()}
 

@@ -74,7 +74,9 @@ class Web:
             settings.http_idle_timeout, access_log, self.metrics.requests.count, gateway.run_queue
         )
         try:
-            fireworq = self._fireworq = FireworqDoor(gateway, self.archive, self.dispatcher, settings.fireworq)
+            fireworq = self._fireworq = FireworqDoor(
+                gateway, self.archive, self.dispatcher, settings.fireworq, _in_words_of_fireworq(settings)
+            )
         except OSError as error:
             raise StartError(f"cannot write {settings.fireworq.queue_log}: {error.strerror}") from None
         self._doors: Mapping[str, Door] = {
@@ -155,6 +157,18 @@ def _cannot_use_archive(error: ArchiveError, directory: Path | None) -> StartErr
         except OSError as refused:
             return StartError(f"cannot use the archive: {path}: {refused.strerror}")
     return StartError(f"{error}; doc/archive.md says how to mend it, and how to start without it")
+
+
+def _in_words_of_fireworq(settings: Settings) -> dict[str, str]:
+    """What is said for the whole server, and Fireworq has a setting for."""
+    writes_access_log = settings.access_log != "off" and settings.access_log_file is not None
+    return {
+        "bind": str(settings.fireworq_address or settings.http or ""),
+        "shutdown_timeout": f"{settings.dispatch_shutdown_timeout:g}",
+        "access_log": str(settings.access_log_file) if writes_access_log else "",
+        "error_log_level": settings.log_level.replace("warning", "warn"),
+        "driver": "in-memory" if settings.data_dir is None else "",
+    }
 
 
 async def _index(request: web.Request) -> web.Response:

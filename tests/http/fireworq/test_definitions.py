@@ -41,6 +41,8 @@ class TestServer:
         assert settings["queue_default_polling_interval"] == "200"
         assert settings["keep_alive"] == settings["dispatch_keep_alive"] == "false"
         assert settings["dispatch_user_agent"] == f"Fireworq/{VERSION}"
+        assert (settings["bind"], settings["shutdown_timeout"]) == ("127.0.0.1:0", "10")
+        assert (settings["error_log_level"], settings["driver"]) == ("info", "in-memory")
         assert set(settings) == SETTINGS
         assert {type(value) for value in settings.values()} == {str}
 
@@ -223,6 +225,7 @@ class TestSettings:
             assert http.get("/queue/elsewhere").json["max_workers"] == 7
             answer = http.get("/settings")
             assert answer.json["dispatch_keep_alive"] == "true"
+            assert answer.json["mysql_dsn"] == "", "what has no effect is not in force"
             assert "Connection" not in answer.headers
             assert "Connection" not in http.put("/queue/x", body=b"{").headers
             assert "mysql_dsn has no effect: it is said for the whole server" in server.log()

@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -42,12 +43,23 @@ _decode_routing: Final = msgspec.json.Decoder(RoutingRequest | None)
 class FireworqDoor:
     """The API of Fireworq on our jobs."""
 
-    def __init__(self, gateway: Gateway, archive: Archive, dispatcher: Dispatcher, settings: FireworqSettings) -> None:
-        """Raises `OSError` when the queue log cannot be written."""
+    def __init__(
+        self,
+        gateway: Gateway,
+        archive: Archive,
+        dispatcher: Dispatcher,
+        settings: FireworqSettings,
+        elsewhere: Mapping[str, str],
+    ) -> None:
+        """Raises `OSError` when the queue log cannot be written.
+
+        elsewhere  of the keys of `settings`, what is said for the whole server
+        """
         self._gateway = gateway
         self._archive = archive
         self._dispatcher = dispatcher
         self._settings = settings
+        self._elsewhere = elsewhere
         self._definitions = Definitions(gateway, dispatcher, settings)
         self._console = Page("fireworq", "Fireworq")
         self._user_agent = settings.dispatch_user_agent or f"Fireworq/{VERSION}"
@@ -97,7 +109,7 @@ class FireworqDoor:
         return Response(text=f"Fireworq {VERSION}\n")
 
     async def _show_settings(self, request: Request) -> Response:
-        return json_answer(self._settings.shown(self._user_agent))
+        return json_answer(self._settings.shown(self._user_agent, self._elsewhere))
 
     async def _process_stats(self, request: Request) -> Response:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
