@@ -99,6 +99,18 @@ class TestTornEnd:
         assert snapshot(reopened(tmp_path)) == before
         assert len(caplog.records) == 1
 
+    def test_a_last_segment_that_is_empty_is_told(
+        self, tmp_path: Path, random: Random, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log, _ = written(tmp_path, random, TURNS)
+        log.close()
+        last = tmp_path / segment_files(tmp_path)[-1]
+        os.truncate(last, 0)
+        reopened(tmp_path)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"the end of the log, {last.name}, is empty: removed"
+        ]
+
     def test_old_bytes_do_not_come_back_behind_new_ones(self, tmp_path: Path) -> None:
         opened(tmp_path, State(START_MS)).close()
         segment = tmp_path / segment_files(tmp_path)[-1]
@@ -181,6 +193,23 @@ class TestDamage:
         shutil.copy(tmp_path / "two" / "0000000002.seg", tmp_path / "one" / "0000000002.seg")
         with pytest.raises(Damage, match=r"0000000002\.seg is damaged at offset 0: it belongs to another log"):
             read(tmp_path / "one")
+
+    def test_a_file_that_was_copied_behind_the_end(self, tmp_path: Path, random: Random) -> None:
+        for name, turns in (("one", TURNS), ("two", 3 * TURNS)):
+            (tmp_path / name).mkdir()
+            log, _ = written(tmp_path / name, random, turns)
+            log.close()
+        home = tmp_path / "one"
+        names = segment_files(home)
+        behind = home / f"{len(names) + 1:010}.seg"
+        for source, why in ((home / names[1], "it was written as 0000000002.seg"), (None, "it belongs to another log")):
+            shutil.copy(source or tmp_path / "two" / behind.name, behind)
+            whole = behind.read_bytes()
+            with pytest.raises(LogError, match=f"{why}; if somebody has copied it here, move it away"):
+                opened(home, State(START_MS))
+            assert behind.read_bytes() == whole
+        behind.unlink()
+        opened(home, State(START_MS)).close()
 
     @pytest.mark.parametrize(
         ("event", "why"),

@@ -67,6 +67,13 @@ class TestCheck:
             assert result.exit_code == 0
             assert f"the last 10 bytes, {last.name} from offset {size} on, are not whole" in result.stdout
 
+    def test_an_empty_end_is_told(self, home: Path, final: Snapshot) -> None:
+        last = home / segment_files(home)[-1]
+        os.truncate(last, 0)
+        result = run("check", home)
+        assert result.exit_code == 0
+        assert result.stdout.startswith(f"the end of the log, {last.name}, is empty; a server will remove it\ngood; ")
+
     def test_damage(self, home: Path, final: Snapshot) -> None:
         change_byte(home / "0000000002.seg", 500)
         result = run("check", home)
@@ -168,6 +175,14 @@ class TestRepair:
         assert run("repair", home).exit_code == 0
         job = reopened(home).jobs[JOB_ID]
         assert (job.attempts, job.deadline_ms) == (2, START_MS + 3000)
+
+    def test_a_copy_of_a_segment_brings_back_nothing(self, home: Path, final: Snapshot) -> None:
+        names = segment_files(home)
+        copy = f"{len(names) + 1:010}.seg"
+        shutil.copy(home / names[0], home / copy)
+        result = run("repair", home)
+        assert result.stdout.startswith(f"lost: {copy}: a copy of {names[0]}, left out\n")
+        assert snapshot(reopened(home)) == final
 
     def test_a_good_log_loses_nothing(self, home: Path, final: Snapshot) -> None:
         assert "losses: 0" in run("repair", home).stdout

@@ -354,7 +354,9 @@ class FileLog:
 
     def _cut(self, torn: Torn | None, last: int) -> None:
         """Remove the segments behind the last one in use, which is cut off when it is opened."""
-        if torn is not None and torn.size:
+        if torn is not None and not torn.size:
+            logger.warning("the end of the log, %s, is empty: removed", segment_name(torn.segment))
+        elif torn is not None:
             logger.warning(
                 "the last %d bytes of the log were not written to their end, from offset %d in %s on: cut off",
                 torn.size,

@@ -73,9 +73,12 @@ class Recovered(NamedTuple):
 
 
 class Segment:
-    """A segment file and its header, or what is wrong with that."""
+    """A segment file and its header, or what is wrong with that.
 
-    __slots__ = ("number", "name", "size", "header", "problem")
+    written_as  the number in a header that is whole, but not of this file; else 0
+    """
+
+    __slots__ = ("number", "name", "size", "header", "problem", "written_as")
 
     def __init__(self, files: Files, number: int) -> None:
         self.number = number
@@ -83,6 +86,7 @@ class Segment:
         self.size = files.size(self.name)
         self.header: Header | None = None
         self.problem = ""
+        self.written_as = 0
         fd = files.open(self.name)
         try:
             self.header = Header.unpack(files.read(fd, HEADER_SIZE, 0))
@@ -93,7 +97,8 @@ class Segment:
         finally:
             files.close(fd)
         if self.header is not None and self.header.number != number:
-            self.problem = f"it was written as {segment_name(self.header.number)}"
+            self.written_as = self.header.number
+            self.problem = f"it was written as {segment_name(self.written_as)}"
             self.header = None
 
 
@@ -199,7 +204,10 @@ class _Replay:
         """Replay one segment. False if the log ends in it, although there are more."""
         segment = self._segments[index]
         if segment.header is None or segment.header.history != self._history:
-            self._stop(index, segment.number, 0, segment.problem or "it belongs to another log")
+            problem = segment.problem or "it belongs to another log"
+            if segment.header is not None or segment.written_as:  # no crash leaves that
+                raise Damage(segment.name, 0, f"{problem}; if somebody has copied it here, move it away")
+            self._stop(index, segment.number, 0, problem)
             return False
         end = self._end_told_by_next(index)
         fd = self._files.open(segment.name)

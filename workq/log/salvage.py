@@ -31,10 +31,14 @@ def salvage(files: Files, state: State) -> Salvaged:
     losses: list[str] = []
     applier = _LenientApplier(state, losses, trimmed=bool(segments) and segments[0].number > 1)
     oldest = max([segment.header.oldest for segment in segments if segment.header is not None], default=1)
+    numbers = [segment.number for segment in segments]
     expected = segments[0].number if segments else oldest
     for segment in segments:
         losses += [f"{segment_name(missing)} is missing" for missing in range(expected, segment.number)]
         expected = segment.number + 1
+        if segment.written_as in numbers:
+            losses.append(f"{segment.name}: a copy of {segment_name(segment.written_as)}, left out")
+            continue
         _read(files, segment, applier, losses)
     first = segments[0].number if segments else oldest
     losses += [f"{segment_name(missing)} is missing" for missing in range(max(oldest, applier.trimmed_to + 1), first)]

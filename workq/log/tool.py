@@ -83,7 +83,9 @@ def check(directory: Path) -> None:
     if recovered is None:
         raise LogError(f"there is no log in {directory}")
     torn = recovered.torn
-    if torn is not None and torn.size:
+    if torn is not None and not torn.size:
+        click.echo(f"the end of the log, {segment_name(torn.segment)}, is empty; a server will remove it")
+    elif torn is not None:
         where = f"{segment_name(torn.segment)} from offset {torn.offset} on"
         click.echo(f"the last {torn.size} bytes, {where}, are not whole; a server will cut them off")
     size = sum(recovered.ends.values())
