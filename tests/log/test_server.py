@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.server import PATIENCE_S, Dialogue, ServerProcess, run_server
-from workq.commands import Recur
+from workq.commands import Add, Recur
 from workq.engine import Engine
 from workq.engine.events import DocumentPut
 from workq.log import open_log
 from workq.log.records import encode
 from workq.recurrence import parse_rule
-from workq.server import main
+from workq.server import clocks, main
+from workq.server.clocks import ClockWatch
 from workq.values import JobSpec
 
 START_MS = 1_700_000_000_000
@@ -125,6 +126,18 @@ class TestStart:
             (warning,) = [line for line in server.log().splitlines() if "WARNING" in line]
             assert "the last 18 bytes of the log were not written to their end" in warning
 
+    def test_jobs_of_the_future_are_told(self, tmp_path: Path) -> None:
+        engine = Engine(START_MS)
+        log = open_log(tmp_path, 65_536, engine.state, lambda done, total: None)
+        future_ms = (int(time.time()) + 3600) * 1000
+        engine.execute(Add(uuid.uuid4().bytes, JobSpec(b"mail", 1000, 60_000), b""), future_ms, lambda reply: None)
+        log.append(encode(engine.events), b"")
+        log.close()
+        with ServerProcess("--data-dir", str(tmp_path)) as server:
+            shown = datetime.fromtimestamp(future_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            assert "WARNING the clock may be wrong: it is " in server.log()
+            assert f"and the log has jobs of {shown}; " in server.log()
+
     def test_a_rule_whose_time_zone_is_not_here(self, tmp_path: Path) -> None:
         engine = Engine(START_MS)
         log = open_log(tmp_path, 65_536, engine.state, lambda done, total: None)
@@ -154,6 +167,22 @@ class TestStart:
         caplog.set_level("INFO")
         main._open_log(tmp_path, 2**20, Engine(0)).abandon()
         assert f"reading {tmp_path}: 0 of 1 MB" in caplog.messages
+
+
+def test_a_wall_clock_that_is_put_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    watch = ClockWatch(lambda: START_MS)
+    for ahead_ms in (0, 4_000, -4_000, 3_600_000, 3_601_000, -9_500, -9_600, 1_000, 0):
+        monkeypatch.setattr(clocks.time, "time_ns", lambda ahead_ms=ahead_ms: (START_MS + ahead_ms) * 1_000_000)
+        watch.look()
+    rest = "the server's time, which goes on; a restart takes it over"
+    assert caplog.messages == [
+        f"the wall clock was put: it is 3600.0 s ahead of {rest}",
+        f"the wall clock was put: it is 9.5 s behind {rest}",
+        "the wall clock shows the server's time again",
+    ]
 
 
 class TestDowntime:

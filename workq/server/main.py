@@ -23,6 +23,7 @@ from workq.commit import GroupCommit
 from workq.engine import Engine
 from workq.gateway import Gateway
 from workq.log import FileLog, LogError, open_log
+from workq.server.clocks import ClockWatch, warn_of_future
 from workq.server.config import Settings, load_settings
 from workq.server.errors import StartError, cannot_listen
 from workq.settings import Address, ConfigError
@@ -59,12 +60,17 @@ class Server:
         commit = None
         if settings.data_dir is not None:
             file_log = _open_log(settings.data_dir, settings.log_segment_size, engine)
+            warn_of_future(engine.state, clock.now_ms())
             commit = GroupCommit(engine, file_log, settings.log_sync, settings.log_sync_interval, loop)
         self._broker = Broker(engine, clock, loop, commit)
         self._gateway = Gateway(self._broker)
         self._hangups = HangupWatch(loop)
         self._listeners: list[asyncio.Server] = []
         self._web: Web | None = None
+
+    def now_ms(self) -> int:
+        """The server's time."""
+        return self._gateway.now_ms()
 
     async def start(self) -> list[str]:
         """Listen; return the addresses. Raises `StartError`, and then nothing listens."""
@@ -241,6 +247,7 @@ async def _serve(settings: Settings) -> None:
 
     server = Server(settings, loop)
     addresses = await server.start()
+    ClockWatch(server.now_ms).start(loop)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
             loop.add_signal_handler(number, on_signal, number)
