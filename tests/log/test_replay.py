@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import uuid
 import zlib
 from pathlib import Path
 from random import Random
@@ -214,9 +215,9 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("event", "why"),
         [
-            (Leased(b"x" * 16, 5), f"there is no job {(b'x' * 16).hex()}"),
-            (Deleted(b"x" * 16), f"there is no job {(b'x' * 16).hex()}"),
-            (Completed(b"x" * 16, b"", 5), f"there is no job {(b'x' * 16).hex()}"),
+            (Leased(b"x" * 16, 5), f"there is no job {uuid.UUID(bytes=b'x' * 16)}"),
+            (Deleted(b"x" * 16), f"there is no job {uuid.UUID(bytes=b'x' * 16)}"),
+            (Completed(b"x" * 16, b"", 5), f"there is no job {uuid.UUID(bytes=b'x' * 16)}"),
         ],
     )
     def test_a_record_about_no_job(self, tmp_path: Path, event: Leased | Deleted | Completed, why: str) -> None:

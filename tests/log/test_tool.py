@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import uuid
 from pathlib import Path
 from random import Random
 
@@ -160,8 +161,8 @@ class TestRepair:
         result = run("repair", home)
         assert result.exit_code == 0
         assert result.stdout.splitlines()[1:] == [
-            f"lost: 0000000001.seg, offset 165: leased, but job {JOB_ID.hex()} is lost",
-            f"lost: 0000000001.seg, offset 198: completed, but job {JOB_ID.hex()} is lost",
+            f"lost: 0000000001.seg, offset 165: leased, but job {uuid.UUID(bytes=JOB_ID)} is lost",
+            f"lost: 0000000001.seg, offset 198: completed, but job {uuid.UUID(bytes=JOB_ID)} is lost",
             "repaired; records: 4, jobs: 0, losses: 3",
         ]
 
@@ -226,6 +227,12 @@ class TestRepair:
         assert result.exit_code == 1
         assert result.stderr == f"workq-log: {home} is in use by a running server\n"
         log.close()
+
+    def test_a_directory_without_a_log_is_left_as_it_is(self, home: Path) -> None:
+        result = run("repair", home)
+        assert result.exit_code == 1
+        assert result.stderr == f"workq-log: there is no log in {home}\n"
+        assert os.listdir(home) == []
 
 
 class TestDump:

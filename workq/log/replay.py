@@ -12,6 +12,7 @@ durable. What was durable can be read from then on, so such a place is read agai
 import struct
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
+from uuid import UUID
 
 from workq.engine.events import JobEvent
 from workq.engine.state import ImpossibleMove, State
@@ -143,11 +144,11 @@ class Applier:
             known = event.job_id in self.state.jobs
             if kind == ADDED:
                 if known:
-                    raise BadRecord(f"job {event.job_id.hex()} is added, and it is there already")
+                    raise BadRecord(f"job {UUID(bytes=event.job_id)} is added, and it is there already")
             elif not known and kind != CARRIED:
                 if self.trimmed:
                     return
-                raise BadRecord(f"there is no job {event.job_id.hex()}")
+                raise BadRecord(f"there is no job {UUID(bytes=event.job_id)}")
         try:
             event.apply(self.state)
         except (ImpossibleMove, InvalidValue) as error:

@@ -2,6 +2,7 @@
 
 import struct
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from workq.engine.events import Added, Carried, Deleted, Due, JobEvent, Leased, Returned
 from workq.engine.job import LEASED, SCHEDULED
@@ -77,7 +78,8 @@ class _LenientApplier:
                 Deleted(event.job_id).apply(self._state)
         elif job is None and not isinstance(event, Carried):
             if not self._trimmed:
-                self._losses.append(f"{where}: {type(event).__name__.lower()}, but job {event.job_id.hex()} is lost")
+                what, job_id = type(event).__name__.lower(), UUID(bytes=event.job_id)
+                self._losses.append(f"{where}: {what}, but job {job_id} is lost")
             return False
         elif job is not None and isinstance(event, Leased):  # how it became ready is lost
             if job.state == LEASED:

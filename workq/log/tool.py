@@ -116,10 +116,10 @@ def repair(directory: Path) -> None:
     What remains is written into a new segment; the old ones stay beside it as *.seg.damaged.
     """
     files = _SetAside(directory)
+    if not segment_numbers(files.names()):
+        raise LogError(f"there is no log in {directory}")
     lock_fd = files.lock()
     numbers = segment_numbers(files.names())
-    if not numbers:
-        raise LogError(f"there is no log in {directory}")
     state = State(0)
     salvaged = salvage(files, state)
     for loss in salvaged.losses:
