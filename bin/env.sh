@@ -2,7 +2,8 @@
 # Sourced by the scripts beside it, which set $bin to this directory. Gives $root (the checkout), $venv, and
 #
 #   prepare run    makes $venv ready: the project and what it runs on
-#   prepare dev    the same, and what its checks and tests need
+#   prepare tool   the same, but compiles nothing: nobody who looks after a server in need waits for that
+#   prepare dev    as run, and what its checks and tests need
 #
 # The stamps $venv/.ready-run and .ready-dev are written last and hold the fingerprint of what was asked for. Without a
 # stamp of today's fingerprint $venv is half-made, outdated or moved, and is made anew.
@@ -60,11 +61,15 @@ note_compiled() {
     [ -e "$1" ] || say "not compiled (see $venv/pip.log): runs as pure Python, at about half the speed"
 }
 
+is_compiled() {
+    [ -e "$venv/.compiled" ] && [ "$(cat "$venv/.compiled")" = "$(sources)" ]
+}
+
 compile() {
-    if [ "${WORKQ_PURE:-}" = 1 ] || [ "$(cat "$venv/.compiled" 2>/dev/null)" = "$(sources)" ]; then return; fi
+    if [ "${WORKQ_PURE:-}" = 1 ] || is_compiled; then return; fi
     python=$venv/bin/python
     lock
-    if [ "$(cat "$venv/.compiled" 2>/dev/null)" != "$(sources)" ]; then
+    if ! is_compiled; then
         say "compiling the sources, takes a few minutes (WORKQ_PURE=1 does without)"
         remove_compiled
         install . || :
@@ -102,6 +107,10 @@ install() {
 }
 
 prepare() {
+    if [ "$1" = tool ]; then
+        is_compiled || export WORKQ_PURE=1 # what was compiled of other sources is passed over
+        set -- run
+    fi
     if [ -n "${PYTHON:-}" ]; then python=$(find_python) || exit; fi
     wanted=$(fingerprint)
     if ready "$1"; then

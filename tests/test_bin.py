@@ -39,6 +39,7 @@ PROGRAM = """\
 #!/bin/sh
 name=$(basename "$0")
 echo "$name $*" >>{here}/calls
+echo "${{WORKQ_PURE:-0}}" >{here}/is-pure
 echo "this is $name"
 [ ! -e {here}/$name-fails ]
 """
@@ -85,6 +86,10 @@ class Checkout:
         lines = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
         return [line.rstrip() for line in lines]
+
+    def is_pure(self) -> bool:
+        """Whether what was called last was not to use compiled modules."""
+        return (self.stand_ins / "is-pure").read_text() == "1\n"
 
     def break_program(self, name: str, text: str = "") -> Path:
         """Make `name` print `text` and fail, until the file returned is unlinked."""
@@ -208,30 +213,50 @@ class TestSetUp:
 
 class TestCompiling:
     def test_happens_again_when_a_source_has_changed(self, checkout: Checkout):
-        checkout.run("workq")
+        checkout.run("workq-server")
         checkout.calls()
         checkout.source.write_text("changed")
-        status, _, err = checkout.run("workq")
+        status, _, err = checkout.run("workq-server")
         assert status == 0
         assert err.startswith("workq: compiling the sources")
-        assert checkout.calls() == ["pip .", "workq"]
-        assert checkout.run("workq") == (0, "this is workq\n", "")
+        assert checkout.calls() == ["pip .", "workq-server"]
+        assert checkout.run("workq-server") == (0, "this is workq-server\n", "")
 
     def test_that_fails_leaves_no_compiled_module_beside_a_changed_source_and_tells_it_once(self, checkout: Checkout):
-        checkout.run("workq")
+        checkout.run("workq-server")
         assert checkout.compiled.exists()
         checkout.break_program("cc")
         checkout.source.write_text("changed")
-        status, _, err = checkout.run("workq")
+        status, _, err = checkout.run("workq-server")
         assert status == 0
         assert err.splitlines()[-1].startswith("workq: not compiled ")
         assert not checkout.compiled.exists()
-        assert checkout.run("workq") == (0, "this is workq\n", "")
+        assert checkout.run("workq-server") == (0, "this is workq-server\n", "")
 
     def test_is_not_done_for_who_asks_for_the_pure_build(self, checkout: Checkout):
-        checkout.run("workq")
+        checkout.run("workq-server")
         checkout.source.write_text("changed")
-        assert checkout.run("workq", WORKQ_PURE="1") == (0, "this is workq\n", "")
+        assert checkout.run("workq-server", WORKQ_PURE="1") == (0, "this is workq-server\n", "")
+
+    @pytest.mark.parametrize("tool", ["workq", "workq-log"])
+    def test_is_not_done_by_tools_which_run_on_the_sources_then(self, checkout: Checkout, tool: str):
+        checkout.run("workq-server")
+        assert checkout.run(tool, "-x") == (0, f"this is {tool}\n", "")
+        assert checkout.calls() == ["venv", "pip .", "workq-server", f"{tool} -x"]
+        assert checkout.is_pure() is False
+        checkout.source.write_text("changed")
+        assert checkout.run(tool, "-x") == (0, f"this is {tool}\n", "")
+        assert checkout.calls() == [f"{tool} -x"]
+        assert checkout.is_pure() is True
+        assert checkout.run("workq-server")[2].startswith("workq: compiling the sources")
+        assert checkout.calls() == ["pip .", "workq-server"]
+
+    @pytest.mark.parametrize("tool", ["workq", "workq-log"])
+    def test_is_left_to_the_server_when_a_tool_is_used_first(self, checkout: Checkout, tool: str):
+        assert checkout.run(tool)[0] == 0
+        assert not checkout.compiled.exists()
+        assert checkout.run("workq-server")[0] == 0
+        assert checkout.compiled.exists()
 
 
 class TestMistakes:
