@@ -140,10 +140,10 @@ class TestSetUp:
 
     def test_says_how_long_it_takes(self, checkout: Checkout):
         minutes = "; takes a few minutes, as it compiles the sources (WORKQ_PURE=1 does without), and needs the network"
-        assert minutes in checkout.run("workq", CC=checkout.python)[2]
+        assert minutes in checkout.run("workq-server", CC=checkout.python)[2]
         shutil.rmtree(checkout.venv)
         for variables in ({"CC": "no-such-compiler"}, {"CC": checkout.python, "WORKQ_PURE": "1"}):
-            assert "; takes a minute and needs the network" in checkout.run("workq", **variables)[2]
+            assert "; takes a minute and needs the network" in checkout.run("workq-server", **variables)[2]
             shutil.rmtree(checkout.venv)
 
     def test_works_through_a_symbolic_link_from_any_directory(self, checkout: Checkout, tmp_path: Path, monkeypatch):

@@ -121,8 +121,8 @@ class Broker:
         return list(self._clients)
 
     def is_serving(self) -> bool:
-        """Whether a client has had to do with a turn of late. One that only stays connected does not count."""
-        return self.now_ms() - self._served_ms < _LATELY_MS
+        """Whether a client has had to do with a turn of late, or will. One that only stays connected does not count."""
+        return bool(self._awake) or self.now_ms() - self._served_ms < _LATELY_MS
 
     async def wait_for_no_clients(self) -> None:
         """Return when the last client is gone."""

@@ -195,7 +195,8 @@ def _path_and_query(url: URL, written: str) -> str:
     """What is asked for: as in `written` if that can be, else as the standards want it."""
     match = _is_sendable(written)
     if match is None or not (match[1] or match[2]):  # a reference to something near by
-        return url.raw_path_qs
+        quoted: str = url.raw_path_qs
+        return quoted
     return (match[2] or "/") + (match[3] or "")
 
 
