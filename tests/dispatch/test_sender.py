@@ -208,7 +208,7 @@ class TestVerdicts:
             (b"", "failure", "Cannot parse body as JSON: "),
             (b"<html>\xff</html>", "failure", "Cannot parse body as JSON: "),
             (
-                b'{"status": "success", "d": ' + b"[" * 3_000 + b"]" * 3_000 + b"}",
+                b'{"status": "success", "d": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
                 "failure",
                 "Cannot parse body as JSON: it is nested too deeply: ",
             ),

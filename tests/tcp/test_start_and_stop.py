@@ -286,10 +286,10 @@ async def test_the_log_is_closed_whatever_else_goes_wrong(tmp_path: Path, monkey
     server = Server(settings, asyncio.get_running_loop())
     await server.start()
 
-    def fail() -> None:
+    async def fail() -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(server._gateway, "shut_down", fail)
+    monkeypatch.setattr(server, "_drain", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         await server.stop()
     again = Server(settings, asyncio.get_running_loop())  # nobody has the directory any more
