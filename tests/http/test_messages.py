@@ -196,6 +196,14 @@ class TestQueues:
         create(http, queue)
         assert receive(http, queue) is None
 
+    def test_a_deleted_queue_leaves_no_options(self, http: HttpClient, server: ServerProcess, queue: str) -> None:
+        assert is_empty_ok(http.delete(f"/queues/{queue}"))
+        with server.connect() as client:
+            client.send(b"inspect queue messages.%b\r\n" % queue.encode())
+            client.expect(b"+OK 1", b"messages.%b 25" % queue.encode())
+            said = dict([client.line().split(b" ") for _ in range(25)])
+        assert (said[b"ttr"], said[b"max-attempts"], said[b"returned"]) == (b"0", b"0", b"front")
+
     def test_a_queue_that_is_still_being_deleted_is_created_after_that(
         self, http: HttpClient, server: ServerProcess, queue: str
     ) -> None:

@@ -177,6 +177,8 @@ class MessagesDoor:
             if await self._kept(name) is not None:
                 await self._gateway.execute(c.PutDocument(_key(name), b""))
                 await self._gateway.execute(c.Clear(queue_name(DOOR, name)))
+                options = c.ConfigureQueue(queue_name(DOOR, name), ttr_ms=0, max_attempts=0, to_back=False)
+                await self._gateway.execute(options)  # so that nothing of it is left in the log
                 await self._archive.delete_queue(DOOR, name)
         return _nothing()
 
