@@ -226,7 +226,7 @@ class Archive:
                     gone = await self._run(self._write, batch)
                     self._forget(gone)
                 except Exception as error:  # also what nobody thought of: those who read wait for this task
-                    self._report(str(error) or repr(error), error)
+                    self._report(error)
                     if self._stopping.is_set():
                         break
                     await self._pause()
@@ -264,7 +264,7 @@ class Archive:
                 rows.append((job, made))
             elif made is Fate.FORGET:
                 gone.append(job)
-        return gone + self._put(rows)
+        return gone + self._put(rows) if rows else gone
 
     def _put(self, rows: list[tuple[Job, ArchivedJob]]) -> list[Job]:
         """Write `rows`; return their jobs, without those that SQLite has no way to keep."""
@@ -293,8 +293,9 @@ class Archive:
             return False
         return True
 
-    def _report(self, trouble: str | None, error: Exception | None = None) -> None:
+    def _report(self, error: Exception | None) -> None:
         """Log when the trouble begins, changes, or ends."""
+        trouble = None if error is None else str(error) or repr(error)
         if trouble == self._trouble:
             return
         self._trouble = trouble

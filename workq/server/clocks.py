@@ -25,7 +25,7 @@ log = logging.getLogger("workq")
 
 def warn_of_future(state: State, now_ms: int) -> None:
     """Tell if something in the log happened later than now."""
-    newest_ms = max([_newest_ms(job) for job in state.jobs.values()], default=0)
+    newest_ms = max(map(_newest_ms, state.jobs.values()), default=0)  # no list of them: there may be millions
     if newest_ms > now_ms + _FUTURE_MS:
         log.warning(
             "the clock may be wrong: it is %s, and the log has jobs of %s; leases, TTLs and schedules wait until then",

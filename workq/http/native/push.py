@@ -79,8 +79,9 @@ class _Push:
 
     async def show(self, request: web.Request, given: s.Nothing) -> web.Response:
         name = queue_name(request)
-        found = await self._gateway.execute(c.InspectQueue(name))
-        if name not in self._dispatcher.all_figures():  # one that is or was pushed need have no jobs
+        # One that is or was pushed need have no jobs.
+        if not self._dispatcher.is_pushed(name) and name not in self._dispatcher.all_figures():
+            found = await self._gateway.execute(c.InspectQueue(name))
             answers.expect(r.Queues, found, f"queue {name.decode()}")
         figures = self._dispatcher.figures(name)
         return answers.json(
