@@ -269,16 +269,19 @@ class TestGathering:
 class TestReading:
     async def test_orders_cursors_and_limits(self, house: House) -> None:
         times = [(1, 30, 90), (2, 10, 70), (5, 20, 80), (6, 20, 60)]
-        await house.put(*[archived(n, created_ms=created, finished_ms=finished) for n, created, finished in times])
+        ids = {1: b"D" * 16, 2: b"C" * 16, 5: b"B" * 16, 6: b"A" * 16}
+        await house.put(
+            *[archived(n, job_id=ids[n], created_ms=created, finished_ms=finished) for n, created, finished in times]
+        )
         assert await house.numbers() == [1, 2, 5, 6]
         assert await house.numbers(descending=True) == [6, 5, 2, 1]
-        assert await house.numbers(order="created") == [2, 5, 6, 1]
+        assert await house.numbers(order="created") == [2, 6, 5, 1]
         assert await house.numbers(order="finished", descending=True) == [1, 5, 2, 6]
         assert await house.numbers(begin=2) == [2, 5, 6]
         assert await house.numbers(begin=3) == [5, 6]
         assert await house.numbers(begin=3, descending=True) == [2, 1]
-        assert await house.numbers(begin=(20, 6), order="created") == [6, 1]
-        assert await house.numbers(begin=(20, 6), order="created", descending=True) == [6, 5, 2]
+        assert await house.numbers(begin=(20, ids[5]), order="created") == [5, 1]
+        assert await house.numbers(begin=(20, ids[5]), order="created", descending=True) == [5, 6, 2]
         assert await house.numbers(limit=2) == [1, 2]
         assert await house.numbers(limit=0) == []
         assert await house.numbers(begin=7) == []

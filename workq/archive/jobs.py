@@ -58,11 +58,12 @@ Order: TypeAlias = Literal["number", "created", "finished"]
 
 @attrs.frozen(kw_only=True)
 class Query:
-    """A page of a door's jobs, in an order; jobs of the same millisecond follow their numbers.
+    """A page of a door's jobs, in an order. Of those created in the same millisecond the lower `job_id` comes first, of
+    those finished in the same the lower number.
 
     queue       None for all of them
-    begin       where to begin: the value that is ordered by, inclusive; where that is a time, and the number of the job
-                is known too, both. What does not exist (any more) is no error: what comes next is the first.
+    begin       where to begin, inclusive: the value that is ordered by or, by creation, that and the job's `job_id`.
+                What does not exist (any more) is no error: what comes next is the first.
     limit       how many jobs at most, after filtering; None for no limit
     keep        whether a job is wanted; called in the archive's thread
     """
@@ -71,6 +72,6 @@ class Query:
     queue: str | None = None
     order: Order = "number"
     descending: bool = False
-    begin: int | tuple[int, int] | None = None
+    begin: int | tuple[int, bytes] | None = None
     limit: int | None = None
     keep: Callable[[ArchivedJob], bool] | None = None

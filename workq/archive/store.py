@@ -43,6 +43,8 @@ _COLUMNS: Final = "door, queue, number, job_id, name, created_ms, started_ms, fi
 _PLACES: Final = "(" + ", ".join("?" * 11) + ")"
 _ROWS_AT_ONCE: Final = 256
 _ORDER_COLUMNS: Final[dict[Order, str]] = {"number": "number", "created": "created_ms", "finished": "finished_ms"}
+# Within a millisecond: a queue's ids sort in the order of its pushes, numbers may follow the order of archiving.
+_TIE_COLUMNS: Final[dict[Order, str]] = {"number": "number", "created": "job_id", "finished": "number"}
 
 # What is read in one go, so that others have their turn: rows, and bytes of their data.
 SLICE_ROWS: Final = 1_000
@@ -52,11 +54,11 @@ SLICE_BYTES: Final = 4_194_304
 class Cursor:
     """How far a query has come: the next slice begins behind this row."""
 
-    __slots__ = ("key", "number", "row")
+    __slots__ = ("key", "row", "tie")
 
-    def __init__(self, key: int, number: int, row: int) -> None:
+    def __init__(self, key: int, tie: int | bytes, row: int) -> None:
         self.key = key
-        self.number = number
+        self.tie = tie
         self.row = row
 
 
@@ -153,37 +155,38 @@ class Store:
 
         It may be empty though there are more: only without a cursor was it the last. The caller counts to `limit`.
         """
-        column = _ORDER_COLUMNS[query.order]
+        column, tie = _ORDER_COLUMNS[query.order], _TIE_COLUMNS[query.order]
         later = "<" if query.descending else ">"
         direction = "DESC" if query.descending else "ASC"
         condition, values = "door = ?", [query.door]
         if query.queue is not None:
             condition, values = f"{condition} AND queue = ?", [*values, query.queue]
-        marks: list[int] = []
+        marks: list[int | bytes] = []
         if behind is not None:
-            condition += f" AND ({column}, number, row) {later} (?, ?, ?)"
-            marks = [behind.key, behind.number, behind.row]
+            condition += f" AND ({column}, {tie}, row) {later} (?, ?, ?)"
+            marks = [behind.key, behind.tie, behind.row]
         elif isinstance(query.begin, tuple):
-            condition += f" AND ({column}, number) {later}= (?, ?)"
-            marks = [_signed(value) for value in query.begin]
+            condition += f" AND ({column}, {tie}) {later}= (?, ?)"
+            time_ms, mark = query.begin
+            marks = [_signed(time_ms), mark]
         elif query.begin is not None:
             condition += f" AND {column} {later}= ?"
             marks = [_signed(query.begin)]
         found = self._db.execute(
-            f"SELECT row, {column}, {_COLUMNS} FROM jobs WHERE {condition} "
-            f"ORDER BY {column} {direction}, number {direction}, row {direction} LIMIT {SLICE_ROWS}",
+            f"SELECT row, {column}, {tie}, {_COLUMNS} FROM jobs WHERE {condition} "
+            f"ORDER BY {column} {direction}, {tie} {direction}, row {direction} LIMIT {SLICE_ROWS}",
             [*values, *marks],
         )
         jobs: list[ArchivedJob] = []
         end: Cursor | None = None
         rows = size = 0
         for row in found:
-            job = _job(row[2:])
+            job = _job(row[3:])
             rows += 1
             size += len(job.data)
             if query.keep is None or query.keep(job):
                 jobs.append(job)
-            end = Cursor(row[1], row[4], row[0])
+            end = Cursor(row[1], row[2], row[0])
             if size >= SLICE_BYTES or len(jobs) == query.limit:
                 return jobs, end
         return jobs, end if rows == SLICE_ROWS else None

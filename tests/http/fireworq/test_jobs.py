@@ -353,11 +353,18 @@ class TestInspection:
         assert len(fireworq.worker.requests) == 1
 
     def test_the_failure_log_is_paged_in_both_orders_and_entries_go_when_deleted(self, fireworq: Fireworq) -> None:
-        fireworq.worker.behaviours["/x"] = says("failure")
-        queue = fireworq.queue(max_workers=1)
-        fireworq.push(queue, "/x", run_after=1)  # created first, fails last
+        gate = Gate()
+        failing = fireworq.worker.behaviours["/x"] = says("failure")
+        fireworq.worker.behaviours["/last"] = lambda request, connection: (
+            gate(request, connection) and failing(request, connection)
+        )
+        queue = fireworq.queue(max_workers=2)
+        fireworq.push(queue, "/last")
+        fireworq.worker.wait_for_requests(1)
         for _ in range(2):
             fireworq.push(queue, "/x")
+        fireworq.wait_until_completed(queue, 2)
+        gate.open()
         fireworq.wait_until_completed(queue, 3)
         for order, expected in (("", [1, 3, 2]), ("created", [3, 2, 1])):
             found, cursor, pages = [], "", 0

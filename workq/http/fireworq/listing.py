@@ -16,7 +16,7 @@ from workq.gateway import Gateway
 from workq.http.fireworq.definitions import DOOR
 from workq.http.fireworq.jobs import failure, next_try_ms, number_of, shown_job
 from workq.http.fireworq.structs import Failure, ShownJob
-from workq.http.names import queue_name
+from workq.http.names import NUMBER, numbered_jobs, queue_name
 from workq.replies import JobInfo, Jobs
 
 # Where a job stands: its time, its number.
@@ -104,16 +104,19 @@ async def _slices(gateway: Gateway, dispatcher: Dispatcher, name: bytes, state: 
 async def list_failures(archive: Archive, queue: str, page: Page) -> FailureList:
     """The failure log of a queue: what failed last first or, for the order `created`, what was pushed last."""
     by_creation = page.order == "created"
-    begin: int | Place | None = page.begin
-    if page.begin is not None and not by_creation:
-        begin = page.begin[1]
+    jobs = numbered_jobs(DOOR, queue)
+    begin: int | tuple[int, bytes] | None = None
+    if page.begin is not None:
+        time_ms, number = page.begin
+        begin = (time_ms, jobs.job_id(number)) if by_creation else number
     order: Literal["created", "number"] = "created" if by_creation else "number"
     query = Query(door=DOOR, queue=queue, order=order, descending=True, begin=begin, limit=page.limit + 1)
     entries = await archive.find(query) if page.limit > 0 else []
     following = ""
     if len(entries) > page.limit:
         first = entries.pop()
-        following = _write_cursor((first.created_ms, first.number or 0))
+        number = (jobs.number(first.job_id) if by_creation else first.number) or 0
+        following = _write_cursor((first.created_ms, number))
     return FailureList([failure(entry) for entry in entries], following)
 
 
@@ -128,6 +131,6 @@ def _write_cursor(place: Place) -> str:
 def _read_cursor(text: str) -> Place | None:
     try:
         time_ms, number = urlsafe_b64decode(text.encode()).split(b",")
-        return int(time_ms), int(number)
+        return int(time_ms), NUMBER.check(int(number))
     except ValueError:
         return None
