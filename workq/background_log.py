@@ -4,12 +4,14 @@ A pipe to a log driver or a terminal takes some 64 KiB, and then a write waits f
 """
 
 import logging
+import sys
 import time
 from contextlib import suppress
-from logging.handlers import QueueHandler
+from logging.handlers import QueueHandler, WatchedFileHandler
+from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
-from typing import Final
+from typing import Final, TextIO
 
 # Records that wait to be written. A busy server writes so many in about a second, and they are some MiB at most.
 MOST_WAITING: Final = 4_096
@@ -69,6 +71,58 @@ class BackgroundHandler(QueueHandler):
         dropped, self._dropped = self._dropped, 0
         self.release()
         log.warning("%d lines of the %s were dropped, because it was not read", dropped, self._name)
+
+
+class _Complaint(logging.Handler):
+    """Tells once that its lines cannot be written, and once that they can be again.
+
+    what  "the access log FILE"
+    """
+
+    what: str
+    _problem = ""  # with the line that is being written
+    _is_failing = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._problem = ""
+        try:
+            super().emit(record)
+        except OSError:  # the file is to be begun anew
+            self.handleError(record)
+        if self._problem and not self._is_failing:
+            log.error("cannot write %s: %s", self.what, self._problem)
+        elif self._is_failing and not self._problem:
+            log.info("%s can be written again", self.what)
+        self._is_failing = self._problem != ""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        self._problem = (error.strerror if isinstance(error, OSError) else None) or repr(error)
+
+
+class _Output(_Complaint, logging.StreamHandler[TextIO]):
+    pass
+
+
+class _File(_Complaint, WatchedFileHandler):
+    pass
+
+
+def open_line_log(name: str, file: Path | None) -> logging.Logger:
+    """What writes the messages it is given, and nothing else, to `file` or to standard output.
+
+    A file that is renamed or removed is begun anew, so programs that rotate logs need tell nobody.
+
+    name  what it is called in reports: "access log"
+
+    Raises `OSError` if it cannot be written.
+    """
+    handler = _Output(sys.stdout) if file is None else _File(file, encoding="utf-8")
+    handler.what = f"the {name} {'on standard output' if file is None else file}"
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.Logger(name, logging.INFO)
+    logger.addHandler(BackgroundHandler(handler, name))
+    return logger
 
 
 def finish_all() -> bool:

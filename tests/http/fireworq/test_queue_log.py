@@ -1,6 +1,7 @@
 """The queue log: a line of JSON for what happens to each job."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +28,17 @@ def logging(file: Path, worker: WebWorker, **variables: str) -> Iterator[Firewor
         "FIREWORQ_QUEUE_LOG": str(file),
         **{f"FIREWORQ_QUEUE_LOG_{key.upper()}": variables[key] for key in variables},
     }
-    with ServerProcess(*FLAGS, env=env) as server, HttpClient(server, "fireworq") as http:
-        yield Fireworq(http, worker)
+    with ServerProcess(*FLAGS, env=env) as server:
+        with HttpClient(server, "fireworq") as http:
+            yield Fireworq(http, worker)
+        stop(server)
         assert "Traceback" not in server.log()
+
+
+def stop(server: ServerProcess) -> None:
+    """End the server in good order, so that all lines are written."""
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
 
 
 def lines(file: Path) -> list[Any]:
@@ -93,15 +102,33 @@ def test_nothing_is_bad_enough_for_a_higher_level(tmp_path: Path, worker: WebWor
 def test_jobs_of_others_in_the_queue_do_no_harm(tmp_path: Path, worker: WebWorker) -> None:
     file = tmp_path / "queue.log"
     env = {"FIREWORQ_QUEUE_LOG": str(file), "FIREWORQ_QUEUE_LOG_LEVEL": "debug"}
-    with ServerProcess(*FLAGS, env=env) as server, HttpClient(server, "fireworq") as http, HttpClient(server) as own:
-        fireworq = Fireworq(http, worker)
-        queue = fireworq.queue()
-        fireworq.push(queue)
-        fireworq.wait_until_completed(queue, 1)
-        assert own.post("/v1/jobs", {"queue": f"fireworq.{queue}", "url": worker.url("/ok")}).status == 201
-        worker.wait_for_requests(2)
-        fireworq.wait_until_completed(queue, 2)
+    with ServerProcess(*FLAGS, env=env) as server:
+        with HttpClient(server, "fireworq") as http, HttpClient(server) as own:
+            fireworq = Fireworq(http, worker)
+            queue = fireworq.queue()
+            fireworq.push(queue)
+            fireworq.wait_until_completed(queue, 1)
+            assert own.post("/v1/jobs", {"queue": f"fireworq.{queue}", "url": worker.url("/ok")}).status == 201
+            worker.wait_for_requests(2)
+            fireworq.wait_until_completed(queue, 2)
+        stop(server)
     assert {line["id"] for line in lines(file)} == {1}
+
+
+def test_what_cannot_be_written_is_told_and_stops_no_job(tmp_path: Path, worker: WebWorker) -> None:
+    file = tmp_path / "logs" / "queue.log"
+    file.parent.mkdir()
+    with ServerProcess(*FLAGS, env={"FIREWORQ_QUEUE_LOG": str(file)}) as server:
+        with HttpClient(server, "fireworq") as http:
+            fireworq = Fireworq(http, worker)
+            queue = fireworq.queue()
+            file.unlink()
+            file.parent.rmdir()
+            fireworq.push(queue)
+            fireworq.wait_until_completed(queue, 1)
+        stop(server)
+    told = [line.split(" ", 2)[2] for line in server.log().splitlines() if "queue log" in line]
+    assert told == [f"ERROR cannot write the queue log {file}: No such file or directory"]
 
 
 def test_a_file_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:

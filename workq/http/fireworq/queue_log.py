@@ -1,12 +1,11 @@
 """The queue log: a line of JSON for each job that is pushed, taken to be sent, tried again, or that has ended."""
 
-import logging
-import sys
-from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from workq.background_log import open_line_log
 from workq.commands import InspectJob
 from workq.dispatch.target import PushResult
 from workq.engine.job import COMPLETED, Job
@@ -52,22 +51,14 @@ class QueueLog:
     """Writes the lines; a watcher of the dispatcher, so that it hears of them."""
 
     def __init__(self, gateway: Gateway, settings: FireworqSettings) -> None:
-        """Raises `OSError` when the file cannot be written.
-
-        A file that is renamed or removed is begun anew, so programs that rotate logs need tell nobody.
-        """
+        """Raises `OSError` when the file cannot be written."""
         self._gateway = gateway
         self._tag = settings.queue_log_tag
         self._level = _LEVELS.get(settings.queue_log_level, -1)
         if self._level < 0:
             self._level = int(settings.queue_log_level)
         file = settings.queue_log or STANDARD_OUTPUT
-        handler: logging.Handler = logging.StreamHandler(sys.stdout)
-        if file != STANDARD_OUTPUT:
-            handler = WatchedFileHandler(file, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        self._logger = logging.Logger("workq.fireworq.queue", logging.INFO)
-        self._logger.addHandler(handler)
+        self._logger = open_line_log("queue log", None if file == STANDARD_OUTPUT else Path(file))
 
     def on_push(self, meta: bytes, body: bytes, run_at_ms: int, max_retries: int) -> None:
         """A job was accepted."""
