@@ -85,6 +85,8 @@ class TestJobs:
         [
             ({"url": "ftp://a/"}, "url: 'ftp://a/' is not a URL like http://localhost:8000/work"),
             ({"url": ""}, "url: '' is not a URL like"),
+            ({"url": "http://["}, "url: cannot parse the URL 'http://['"),
+            ({"url": "http://a:99999/"}, "url: cannot parse the URL 'http://a:99999/'"),
             ({"url": 1}, "url: '1' is not a URL like"),
             ({"url": "http://a/", "timeout_ms": -1}, "timeout_ms: '-1' is not a whole number from 0 to 86400000 ms"),
             ({"url": "http://a/", "headers": ["a"]}, "headers: '[\"a\"]' is not an object of texts"),

@@ -8,6 +8,7 @@ from workq import commands as c
 from workq import replies as r
 from workq.dispatch import PushTarget
 from workq.dispatch.dispatcher import Dispatcher
+from workq.dispatch.request import PushFailed, first_request
 from workq.gateway import Gateway
 from workq.http import web
 from workq.http.application import HttpError
@@ -54,6 +55,10 @@ class JobsWithUrls:
             named.get(_CONTENT_TYPE, "application/json"),
             named.get(_USER_AGENT, ""),
         )
+        try:
+            first_request(target, b"")
+        except PushFailed as failure:
+            raise HttpError(400, f"url: {failure.text}") from None
         meta = target.to_meta()
         queue = given.queue.encode()
         if not self._dispatcher.is_pushed(queue):
