@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.server import PATIENCE_S
 from workq import commands as c
 from workq import replies as r
 from workq.broker import Broker, Clock
@@ -15,8 +16,10 @@ from workq.engine import Engine
 from workq.gateway import Gateway, ServerUnavailable, job_spec
 from workq.log import open_log
 from workq.log.files import Files
+from workq.values import JobSpec
 
 SPEC = job_spec(b"mail", 60_000, 600_000)
+CALL = JobSpec(b"call", 60_000, 0, foreground=True)
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -75,6 +78,17 @@ async def test_one_whose_caller_is_gone_takes_nothing(gateway: Gateway) -> None:
     await waiting(gateway, 0)
     await gateway.execute(add(gateway))
     assert isinstance(await gateway.execute(c.Lease((b"mail",), 0)), r.LeasedJob)
+
+
+async def test_who_waits_for_the_job_of_a_run_is_told_when_its_caller_is_gone(gateway: Gateway) -> None:
+    """At once, and not with what the log next writes for others."""
+    job_id = gateway.new_job_id()
+    run = asyncio.ensure_future(gateway.execute(c.Run(job_id, CALL, 60_000, b"x")))
+    result = asyncio.ensure_future(gateway.execute(c.Result(job_id, 60_000)))
+    await waiting(gateway, 2)
+    await asyncio.gather(gateway.execute(add(gateway)), gateway.execute(add(gateway)))  # in one turn
+    run.cancel()
+    assert await asyncio.wait_for(result, PATIENCE_S) == r.NOT_FOUND
 
 
 @pytest.mark.parametrize("count", [1, 2])

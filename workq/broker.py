@@ -204,6 +204,7 @@ class Broker:
         """Forget the waiter of a client that is gone."""
         if not self._turn_ms:
             self._begin_turn()
+        self._mark = len(self._engine.events)  # others who wait for its job are told: see `is_changing`
         self._engine.cancel(waiter)
 
     def wake(self, client: Client) -> None:
