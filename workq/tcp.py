@@ -101,9 +101,8 @@ class Connection(Client):
 
     def eof_received(self) -> bool:
         """The client sends no more. It gets the replies to what it sent; if it waits, it is taken to be gone."""
-        self._at_eof = self._hung_up = True
-        self._give_up()
-        self._broker.wake(self)
+        self._at_eof = True
+        self.hang_up()
         return True  # keeps the other direction open
 
     def pause_writing(self) -> None:
@@ -179,7 +178,8 @@ class Connection(Client):
     def hang_up(self) -> None:
         """The client sends no more, though what it sent has not all been read: see `eof_received`."""
         self._hung_up = True
-        self._give_up()
+        if self._waiter is not None and not self._waiter.is_at_work():
+            self._give_up()
         self._broker.wake(self)
 
     def abort(self) -> None:
@@ -206,7 +206,7 @@ class Connection(Client):
             if answer is not last:
                 if not isinstance(answer, Reply):
                     self._waiter = answer
-                    if self._hung_up or self._draining:
+                    if self._draining or (self._hung_up and not answer.is_at_work()):
                         self._give_up()
                         done = len(commands)
                     break

@@ -150,3 +150,15 @@ def test_a_command_that_waits_after_the_farewell_is_dropped_with_all_behind_it(
         other.expect_end()
     client.wait_for_clients(1)
     assert client.ask(b"inspect job %b\r\n" % ID) == b"-NOT-FOUND"
+
+
+def test_who_stops_sending_has_a_queue_cleared_to_its_end(server: ServerProcess, client: Dialogue) -> None:
+    """That takes many turns, but it waits for nobody."""
+    adds = [b"add 00000000-0000-4000-8000-2%011d mail 5000 60000 0\r\n\r\n" % number for number in range(5000)]
+    client.send(b"".join(adds))
+    client.expect(*[b"+OK"] * 5000)
+    with server.connect() as other:
+        other.send(b"clear mail\r\nping\r\n")
+        other.stop_sending()
+        other.expect(b"+OK 1", b"mail 1", b"deleted 5000", b"+OK")
+        other.expect_end()

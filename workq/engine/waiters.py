@@ -25,6 +25,10 @@ class Waiter:
         self.deadline_ms = deadline_ms
         self.done = False
 
+    def is_at_work(self) -> bool:
+        """Whether the command is being done, and waits for nobody: it ends soon, whatever others do."""
+        return False
+
 
 class LeaseWaiter(Waiter):
     """Waits for a job of one of `queues`; see `commands.Lease`."""
@@ -49,6 +53,9 @@ class ClearWaiter(Waiter):
         self.states = states
         self.end_seq = end_seq
         self.deleted = 0
+
+    def is_at_work(self) -> bool:
+        return True
 
     def next_job(self) -> Job | None:
         """The job to delete next; None when it is done."""
