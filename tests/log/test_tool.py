@@ -314,6 +314,33 @@ class TestCopy:
         assert "0000000002.seg is damaged" in result.stderr
         assert os.listdir(tmp_path) == ["home"]
 
+    def test_damage_in_the_newest_segment_is_not_copied(self, tmp_path: Path, home: Path, final: Snapshot) -> None:
+        """It is no end: what stands behind it says that it was durable."""
+        newest = segment_files(home)[-1]
+        change_byte(home / newest, 60)
+        result = run("copy", home, tmp_path / "copy")
+        assert result.exit_code == 1
+        assert f"{newest} is damaged at offset 48" in result.stderr
+        assert os.listdir(tmp_path) == ["home"]
+
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_a_damaged_header_is_not_copied(self, tmp_path: Path, home: Path, final: Snapshot, number: int) -> None:
+        change_byte(home / f"{number:010}.seg", 10)
+        result = run("copy", home, tmp_path / "copy")
+        assert result.exit_code == 1
+        assert f"{number:010}.seg is damaged at offset 0" in result.stderr
+
+    def test_a_torn_end_is_left_out(self, tmp_path: Path, home: Path) -> None:
+        log, snapshots = written(home, Random(6), 100)
+        size = log.files.size(segment_files(home)[-1])
+        log.abandon()
+        with (home / segment_files(home)[-1]).open("ab") as file:
+            file.write(b"torn" * 5)
+        result = run("copy", home, tmp_path / "copy")
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / "copy" / segment_files(home)[-1]).stat().st_size <= size
+        assert snapshot(reopened(tmp_path / "copy")) == snapshots[-1]
+
 
 def test_help_names_every_command() -> None:
     result = run("--help")

@@ -272,41 +272,61 @@ class _Replay:
             try:
                 written = last_written(self._files, fd, start, segment.size)
                 used = header_of_all and written > HEADER_SIZE
-                was_durable = was_durable or used or self._tells_durable(fd, start, written, (number, offset))
+                place = number, offset
+                told = _tells_durable(self._files, fd, self._history, start, written, place)
+                was_durable = was_durable or used or told
             finally:
                 self._files.close(fd)
             size += written - start
-        if self._in_use and self._is_whole(number, offset):
+        is_there = number in [segment.number for segment in self._segments]
+        if self._in_use and is_there and _is_whole(self._files, self._history, number, offset):
             return
         if was_durable:
             raise Damage(segment_name(number), offset, why)
         self._torn = Torn(number, offset, size)
 
-    def _is_whole(self, number: int, offset: int) -> bool:
-        """Whether there is a record, or the header, at this place by now."""
-        if number not in [segment.number for segment in self._segments]:
-            return False
-        segment = Segment(self._files, number)
-        if segment.header is None or segment.header.history != self._history:
-            return False
-        if offset == 0:
-            return True
-        fd = self._files.open(segment.name)
-        try:
-            return next(iter(Records(self._files, fd, segment.size, offset)), None) is not None
-        finally:
-            self._files.close(fd)
 
-    def _tells_durable(self, fd: int, start: int, end: int, position: tuple[int, int]) -> bool:
-        """Whether a `synced` record from `start` on says that what stood at `position` was durable."""
-        before = FRAME.size + 1  # bytes of the record before its history
-        for offset in range(start, end, CHUNK_SIZE):
-            data = self._files.read(fd, CHUNK_SIZE + SYNCED_BYTES, offset)
-            at = data.find(self._history, before)
-            while at >= 0:
-                record = offset + at - before
-                for _, body in Records(self._files, fd, record + SYNCED_BYTES, record):
-                    if body[0] == SYNCED and unpack_synced(body)[1:] > position:
-                        return True
-                at = data.find(self._history, at + 1)
+def is_torn(files: Files, segment: Segment, offset: int) -> bool:
+    """Whether the newest segment may end at `offset`, where no record could be read: else what stood there was durable.
+
+    A server may be writing to it; what it had in hand then can be read by now.
+    """
+    header = segment.header
+    if header is None:
+        return True
+    fd = files.open(segment.name)
+    try:
+        written = last_written(files, fd, offset, segment.size)
+        was_durable = _tells_durable(files, fd, header.history, offset, written, (segment.number, offset))
+    finally:
+        files.close(fd)
+    return not was_durable or _is_whole(files, header.history, segment.number, offset)
+
+
+def _is_whole(files: Files, history: bytes, number: int, offset: int) -> bool:
+    """Whether there is a record, or the header, at this place by now."""
+    segment = Segment(files, number)
+    if segment.header is None or segment.header.history != history:
         return False
+    if offset == 0:
+        return True
+    fd = files.open(segment.name)
+    try:
+        return next(iter(Records(files, fd, segment.size, offset)), None) is not None
+    finally:
+        files.close(fd)
+
+
+def _tells_durable(files: Files, fd: int, history: bytes, start: int, end: int, position: tuple[int, int]) -> bool:
+    """Whether a `synced` record from `start` on says that what stood at `position` was durable."""
+    before = FRAME.size + 1  # bytes of the record before its history
+    for offset in range(start, end, CHUNK_SIZE):
+        data = files.read(fd, CHUNK_SIZE + SYNCED_BYTES, offset)
+        at = data.find(history, before)
+        while at >= 0:
+            record = offset + at - before
+            for _, body in Records(files, fd, record + SYNCED_BYTES, record):
+                if body[0] == SYNCED and unpack_synced(body)[1:] > position:
+                    return True
+            at = data.find(history, at + 1)
+    return False

@@ -24,7 +24,7 @@ from workq.log.errors import Damage, LogError
 from workq.log.filelog import FileLog, open_files
 from workq.log.files import Files
 from workq.log.records import SYNCED, TYPE_NAMES, BadRecord, Decoder, encode, unpack_synced, unpack_trimmed
-from workq.log.replay import Recovered, Segment, replay
+from workq.log.replay import Recovered, Segment, is_torn, replay
 from workq.log.salvage import salvage
 from workq.log.segments import CHUNK_SIZE, Records, last_written, segment_name, segment_numbers
 from workq.values import RetryPolicy
@@ -276,12 +276,17 @@ def _copy(files: Files, target: Files) -> int:
     copied = 0
     numbers = segment_numbers(files.names())
     for number in numbers:
-        name = segment_name(number)
+        segment = Segment(files, number)
+        name = segment.name
         fd = files.open(name)
         try:
-            records = Records(files, fd, files.size(name))
+            may_lack_header = number == numbers[-1] and number != numbers[0]  # it may have just been begun
+            if segment.header is None and not may_lack_header and last_written(files, fd, 0, segment.size):
+                raise Damage(name, 0, segment.problem)
+            records = Records(files, fd, segment.size)
             deque(records, maxlen=0)
-            if number != numbers[-1] and last_written(files, fd, records.end, files.size(name)) > records.end:
+            is_end = number == numbers[-1] and is_torn(files, segment, records.end)
+            if not is_end and last_written(files, fd, records.end, segment.size) > records.end:
                 raise Damage(name, records.end, "the CRC or the length of a record is wrong")
             target_fd = target.create(name)
             for offset in range(0, records.end, CHUNK_SIZE):
