@@ -14,8 +14,10 @@ from click.testing import CliRunner, Result
 from tests.log.disks import segment_files
 from tests.log.logs import opened, reopened, written
 from tests.log.states import START_MS, Snapshot, snapshot
-from workq.engine.events import Added, Completed, Leased
+from workq.engine.documents import QUEUES, RECURRED, RECURRING
+from workq.engine.events import Added, Completed, DocumentPut, Leased
 from workq.engine.job import Job
+from workq.engine.recurring import Position
 from workq.engine.state import State
 from workq.log.files import Files
 from workq.log.records import BATCH_BYTES, encode
@@ -176,6 +178,23 @@ class TestRepair:
         assert run("repair", home).exit_code == 0
         job = reopened(home).jobs[JOB_ID]
         assert (job.attempts, job.deadline_ms) == (2, START_MS + 3000)
+
+    def test_documents_that_make_no_sense_are_left_out(self, home: Path) -> None:
+        """As those of a later version that knows more options and rules."""
+        log = opened(home, State(START_MS))
+        options = b'{"max_len":5}'
+        log.append(encode([DocumentPut(QUEUES, b"mail", options)]), b"")
+        log.append(encode([DocumentPut(QUEUES, b"mail", b'{"max_len":5,"colour":1}')]), b"")
+        log.append(encode([DocumentPut(RECURRED, JOB_ID, Position(START_MS).pack())]), b"")
+        log.append(encode([DocumentPut(RECURRING, JOB_ID, b"tomorrow")]), b"")
+        log.close()
+        assert run("check", home).exit_code == 1
+        result = run("repair", home)
+        assert result.exit_code == 0, result.output
+        assert "losses: 2" in result.stdout
+        documents = reopened(home).documents
+        assert documents[QUEUES] == {b"mail": options}
+        assert not documents[RECURRING]
 
     def test_a_copy_of_a_segment_brings_back_nothing(self, home: Path, final: Snapshot) -> None:
         names = segment_files(home)

@@ -4,7 +4,8 @@ import struct
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from workq.engine.events import Added, Carried, Deleted, Due, JobEvent, Leased, Returned
+from workq.engine.documents import RECURRED, RECURRING
+from workq.engine.events import Added, Carried, Deleted, DocumentPut, Due, JobEvent, Leased, Returned
 from workq.engine.job import LEASED, SCHEDULED
 from workq.engine.state import ImpossibleMove, State
 from workq.log.errors import Damage
@@ -12,6 +13,7 @@ from workq.log.files import Files
 from workq.log.records import FRAME, MAX_BODY, SYNCED, TRIMMED, TYPE_NAMES, BadRecord, Decoder, unpack_trimmed
 from workq.log.replay import Segment, read_segments
 from workq.log.segments import HEADER_SIZE, Records, last_written, segment_name, segment_numbers
+from workq.values import InvalidValue
 
 _TYPES: Final = frozenset(TYPE_NAMES)
 
@@ -70,6 +72,10 @@ class _LenientApplier:
             event.apply(self._state)
         except (BadRecord, ImpossibleMove, struct.error) as error:
             self._losses.append(f"{where}: makes no sense any more: {error}")
+        except InvalidValue as error:
+            self._losses.append(f"{where}: makes no sense: {error}")
+            if isinstance(event, DocumentPut) and event.area in (RECURRING, RECURRED):
+                DocumentPut(event.area, event.key, b"").apply(self._state)  # it was kept, and then found to be wrong
 
     def _fits(self, where: str, event: JobEvent) -> bool:
         job = self._state.jobs.get(event.job_id)
