@@ -16,6 +16,7 @@ from workq import commands as c
 from workq.commit import GroupCommit, SyncPolicy
 from workq.engine import Engine
 from workq.engine.events import Carried
+from workq.engine.job import LEASED, READY
 from workq.log.compaction import Compaction
 from workq.log.errors import Damage
 from workq.log.filelog import open_files
@@ -202,3 +203,21 @@ def test_without_room_nothing_is_carried(tmp_path: Path) -> None:
     assert finished == 1
     assert carried == len(asked) // 2
     log.abandon()
+
+
+def test_jobs_that_were_written_anew_are_still_the_oldest(tmp_path: Path) -> None:
+    """In `oldest-ready-age`, and in the list of the leased ones."""
+    engine = Engine(START_MS)
+    log = opened(tmp_path, engine.state)
+    spec = JobSpec(b"mail", 60_000, 600_000)
+    for number in range(1, 5):
+        engine.execute(c.Add(bytes([number]) * 16, spec, b"x"), START_MS + number, unheard)
+    for number in (1, 2):
+        engine.execute(c.Lease((b"mail",), 0), START_MS + 10 + number, unheard)
+    for number in (1, 3):
+        engine.carry(engine.state.jobs[bytes([number]) * 16])
+    log.append(encode(engine.events), encode([engine.counters()]))
+    log.close()
+    queue = reopened(tmp_path).queues[b"mail"]
+    assert [job.job_id[0] for job in queue.lists[LEASED]] == [1, 2]
+    assert [job.job_id[0] for job in queue.lists[READY]] == [3, 4]

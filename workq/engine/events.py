@@ -296,6 +296,8 @@ class Carried(JobEvent):
             state.move(older, GONE)
         job = self.job
         state.insert(job, job.state, job.deadline_ms)
+        if job.state in (READY, LEASED):
+            job.queue.lists[job.state].is_sorted = False  # see `Queue.put_in_order`
 
 
 class Counters(Event):

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -33,6 +33,14 @@ def _entry(job: Job) -> _Entry:
 
 def _deadline_ms(job: Job) -> int:
     return job.deadline_ms
+
+
+def _ready_ms(job: Job) -> int:
+    return job.scheduled_ms or job.created_ms
+
+
+def _leased_ms(job: Job) -> int:
+    return job.deadline_ms - job.queue.ttr_ms(job.spec)
 
 
 def _is_fresh(job: Job) -> bool:
@@ -168,7 +176,8 @@ class JobList:
     It takes no room of its own, and never grows in jumps as a dict does.
 
     count      how many they are
-    is_sorted  of finished jobs: whether they came in the order of their ends; not so after a log has given them back
+    is_sorted  whether they came in the order that they should have: finished jobs in that of their ends; not so after a
+               log has given them back
     """
 
     __slots__ = ("count", "first", "last", "is_sorted")
@@ -235,7 +244,7 @@ class JobList:
     def newest(self, cursor: int, limit: int) -> list[Job]:
         """Jobs from `cursor` on, the last to come, or to end, first."""
         if not self.is_sorted:
-            self._sort()
+            self.sort(_deadline_ms)
         page: list[Job] = []
         job = self._at(self.count - 1 - cursor)
         while job is not None and len(page) < limit:
@@ -259,8 +268,9 @@ class JobList:
             job = job.before
         return job
 
-    def _sort(self) -> None:
-        jobs = sorted(self, key=_deadline_ms)
+    def sort(self, time_ms: Callable[[Job], int]) -> None:
+        """Put the jobs in the order of a time of theirs."""
+        jobs = sorted(self, key=time_ms)
         self.first = self.last = None
         self.count = 0
         for job in jobs:
@@ -319,6 +329,14 @@ class Queue:
     def counts(self) -> list[int]:
         """How many jobs it has by state, indexed as `lists`."""
         return [jobs.count for jobs in self.lists]
+
+    def put_in_order(self) -> None:
+        """A log has given the jobs back, those that it wrote anew later than others: let the oldest be the first."""
+        ready, leased = self.lists[READY], self.lists[LEASED]
+        if not ready.is_sorted:
+            ready.sort(_ready_ms)
+        if not leased.is_sorted:
+            leased.sort(_leased_ms)
 
     def push_ready(self, job: Job) -> None:
         """Put a job that becomes ready in its place."""

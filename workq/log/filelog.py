@@ -400,6 +400,8 @@ def open_files(files: Files, segment_size: int, state: State, on_progress: OnPro
     lock_fd = files.lock()
     try:
         recovered = replay(files, state, on_progress)
+        for queue in state.queues.values():
+            queue.put_in_order()
         if recovered is None and is_cmdlog(files.names()):
             raise UnknownFormat(
                 f"{files.directory} holds a command log of the old server; to take it over: "
