@@ -326,6 +326,19 @@ class TestCopy:
         assert result.exit_code == 1
         assert result.stderr == f"workq-log: {tmp_path} exists already\n"
 
+    def test_only_a_log(self, tmp_path: Path, home: Path) -> None:
+        """A backup of the wrong directory is none."""
+        result = run("copy", home, tmp_path / "copy")
+        assert result.exit_code == 1
+        assert result.stderr == f"workq-log: there is no log in {home}\n"
+        assert os.listdir(tmp_path) == ["home"]
+
+    def test_only_to_a_directory_that_exists(self, tmp_path: Path, home: Path, final: Snapshot) -> None:
+        copy = tmp_path / "nothing" / "copy"
+        result = run("copy", home, copy)
+        assert result.exit_code == 1
+        assert result.stderr == f"workq-log: cannot make {copy}: the directory above it does not exist\n"
+
     def test_damage_is_not_copied(self, tmp_path: Path, home: Path, final: Snapshot) -> None:
         change_byte(home / "0000000002.seg", 500)
         result = run("copy", home, tmp_path / "copy")

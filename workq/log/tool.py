@@ -275,6 +275,8 @@ def _copy(files: Files, target: Files) -> int:
     """Copy each segment up to where its records end, the oldest first; return the bytes copied."""
     copied = 0
     numbers = segment_numbers(files.names())
+    if not numbers:
+        raise LogError(f"there is no log in {files.directory}")
     for number in numbers:
         segment = Segment(files, number)
         name = segment.name
@@ -325,7 +327,10 @@ def _new_directory(directory: Path) -> Iterator[Files]:
         raise LogError(f"{directory} exists already")
     unfinished = directory.with_name(f"{directory.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700)
+    try:
+        unfinished.mkdir(mode=0o700)
+    except FileNotFoundError:
+        raise LogError(f"cannot make {directory}: the directory above it does not exist") from None
     try:
         yield Files(unfinished)
         unfinished.rename(directory)
