@@ -131,6 +131,9 @@ class MemoryFiles(Files):
     def is_removed(self, fd: int) -> bool:
         return False
 
+    def is_named(self, fd: int, name: str) -> bool:
+        return True
+
     def sync(self, fd: int) -> None:
         pass
 

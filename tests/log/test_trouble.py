@@ -612,6 +612,24 @@ class TestBrokenDisk:
         await site.stop()
         assert len(reopened(site.directory).jobs) == taken + 1
 
+    @pytest.mark.parametrize("policy", ["always", "interval", "os"])
+    async def test_a_segment_that_is_renamed_is_noticed_when_another_is_to_follow(
+        self, site: Site, policy: SyncPolicy
+    ) -> None:
+        await site.start(policy)
+        client = await site.connect()
+        segment = site.directory / "0000000001.seg"
+        segment.rename(site.directory.with_name("elsewhere"))
+        segment.write_bytes(b"of somebody else")
+        taken = 0
+        while (reply := await client.ask(*add(new_id()))) == "+OK":
+            taken += 1
+            assert taken < 1200
+        assert reply.endswith("0000000001.seg has been removed by somebody else")
+        await site.until(lambda: not site.commit.is_broken)
+        await site.stop()
+        assert len(reopened(site.directory).jobs) == taken + 1
+
     async def test_time_stands_still_for_jobs_but_not_for_who_waits(self, site: Site) -> None:
         await site.start()
         client, waiting, patient = [await site.connect() for _ in range(3)]

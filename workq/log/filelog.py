@@ -305,13 +305,15 @@ class FileLog:
     def _must_have_name(self) -> None:
         """Raise if somebody has removed the head: the system would take all that is written to it, and keep nothing."""
         if self.files.is_removed(self._fd):
-            name = segment_name(self.number)
-            raise FileNotFoundError(errno.ENOENT, f"{name} has been removed by somebody else", name)
+            raise self._removed()
+
+    def _removed(self) -> FileNotFoundError:
+        name = segment_name(self.number)
+        return FileNotFoundError(errno.ENOENT, f"{name} has been removed by somebody else", name)
 
     def _try_roll(self, restated: bytes) -> None:
         """Begin a new segment if that can be done; a head that is too long is still a good one."""
         try:
-            self._must_have_name()
             self._roll(restated, self.oldest or self.number)
         except FileNotFoundError:  # the head is gone, or the directory
             raise
@@ -323,7 +325,13 @@ class FileLog:
             self._stuck = False
 
     def _roll(self, restated: bytes, oldest: int) -> None:
-        """Begin a new segment. The room promised before is there after it."""
+        """Begin a new segment. The room promised before is there after it.
+
+        Raises `FileNotFoundError` if the head is not in the directory any more, or another file is in its place: a log
+        without it could not be read.
+        """
+        if not self.files.is_named(self._fd, segment_name(self.number)):
+            raise self._removed()
         with self._mutex:
             fd, end, allocated = self._fd, self._end, self._allocated
             self._create(self.number + 1, oldest, restated, end, allocated - end)

@@ -80,6 +80,13 @@ class Files:
         """Whether an open file has no name any more, so that it ends with this process."""
         return os.fstat(fd).st_nlink == 0
 
+    def is_named(self, fd: int, name: str) -> bool:
+        """Whether an open file is the one with this name in the directory."""
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(self.directory / name))
+        except FileNotFoundError:
+            return False
+
     def sync(self, fd: int) -> None:
         """Return when what was written to a file, and its length, are durable."""
         _sync(fd)
