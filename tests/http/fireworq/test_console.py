@@ -212,5 +212,5 @@ class TestOtherScreens:
             for path in ("", "job", "server", "routings", *[f"queue/{queue}{rest}" for rest in below]):
                 page.goto(f"{base}/{path}")
                 expect(page.locator("main > *")).to_be_visible()
-                page.wait_for_function("!document.body.innerText.includes('Loading')")
+                expect(page.locator("main")).not_to_contain_text("Loading")
                 assert page.evaluate("document.documentElement.scrollWidth") <= 380, path

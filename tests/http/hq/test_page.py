@@ -215,7 +215,7 @@ class TestOtherScreens:
             for path in ("", f"/job/{job['id']}", "/new", "/stats"):
                 page.goto(base + path)
                 expect(page.locator("main > *")).to_be_visible()
-                page.wait_for_function("!document.body.innerText.includes('Loading')")
+                expect(page.locator("main")).not_to_contain_text("Loading")
                 assert page.evaluate("document.documentElement.scrollWidth") <= 380
 
     def test_a_server_that_is_gone_is_told(self, browser: Browser) -> None:
