@@ -16,11 +16,18 @@ import uvloop
 from tests.dispatch.pushing import listening, now_ms, push, read_head, send
 from tests.server import PATIENCE_S
 from tests.webworker import Request, WebWorker, answer
-from workq.dispatch import PushTarget
+from workq.dispatch import PushResult, PushTarget
 from workq.dispatch.addresses import AddressDenied, AddressRules, Rule
 from workq.dispatch.resolver import CheckedResolver
 from workq.dispatch.sender import Sender
 from workq.run_queue import RunQueue, nobody_else
+
+
+async def heard(sender: Sender) -> None:
+    """Return when the loop has heard that all kept connections are closed."""
+    async with asyncio.timeout(PATIENCE_S):
+        while any([connection.is_open() for idle in sender.pool._idle.values() for connection in idle]):
+            await asyncio.sleep(0.001)
 
 
 def target(port: int, path: str = "/", **options: Any) -> PushTarget:
@@ -69,7 +76,7 @@ class TestKeptConnections:
         for count in range(1, 4):
             assert (await push(sender, worker)).outcome == "success"
             await asyncio.to_thread(worker.wait_for, lambda count=count: worker.closed == count)
-            await asyncio.sleep(0.01)  # until the loop has heard of it
+            await heard(sender)
         assert worker.connections == 3
 
     async def test_closing_the_sender_closes_them(self, worker: WebWorker) -> None:
@@ -111,8 +118,8 @@ class TestKeptConnections:
         with listening(serve) as port:
             assert (await send(sender, target(port), b"")).outcome == "success"
             go_on.set()
-            await asyncio.to_thread(spoke.wait, PATIENCE_S)
-            await asyncio.sleep(0.01)  # until the loop has heard it
+            assert await asyncio.to_thread(spoke.wait, PATIENCE_S)
+            await heard(sender)
             assert (await send(sender, target(port), b"")).outcome == "success"
         assert len(connections) == 2
 
@@ -213,16 +220,23 @@ class TestAnswersInPieces:
         def in_body(connection: socket.socket) -> None:
             read_head(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nuntil the")
-            connection.recv(1)
+            assert has_come.wait(PATIENCE_S)  # what comes before a reset may be lost with it
             reset(connection)
 
         with listening(in_head) as port:
             result = await send(sender, target(port), b"{}")
             assert (result.error_kind, result.error) == ("connection", f"127.0.0.1:{port}: Connection reset by peer")
+        has_come = threading.Event()
         with listening(in_body) as port:
-            # what comes before a reset may be lost with it, so it must have arrived
-            result = await send(sender, target(port, timeout_ms=100), b"{}")
+            result_of: asyncio.Future[PushResult] = asyncio.get_running_loop().create_future()
+            sending = sender.send(target(port), b"{}", result_of.set_result)
+            async with asyncio.timeout(PATIENCE_S):
+                while sending._connection is None or not sending._connection.status_code():
+                    await asyncio.sleep(0.001)
+                has_come.set()
+                result = await result_of
             assert (result.error_kind, result.status_code) == ("body", 200)
+            assert result.error == "the answer's body broke off after 9 bytes: Connection reset by peer"
 
 
 class TestEarlyAnswers:
