@@ -336,15 +336,15 @@ class TestTime:
         with server.connect() as look:
             while look.inspect(f"queue messages.{name}")["leased-len"] != "0":
                 look.ask(b"lease nobody-adds-here 20\r\n")
+        http.put(f"/queues/{name}?visibility_timeout_seconds=3600")
         assert receive(http, name)["id"] == last, "the one whose attempts are used up holds up nobody"
         assert receive(http, name) is None
 
     def test_a_message_whose_lock_ran_out_goes_to_the_back(self, server: ServerProcess, http: HttpClient) -> None:
         name = str(uuid.uuid4())
         create(http, name, max_attempts=5, visibility_timeout_seconds=1)
-        first = enqueue(http, name, 1)
-        receive(http, name)
-        second = enqueue(http, name, 2)
+        first, second = [enqueue(http, name, number) for number in (1, 2)]
+        assert receive(http, name)["id"] == first
         with server.connect() as look:
             while look.inspect(f"queue messages.{name}")["ready-len"] != "2":
                 look.ask(b"lease nobody-adds-here 20\r\n")

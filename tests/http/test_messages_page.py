@@ -77,11 +77,12 @@ def test_a_lock_of_the_longest_time_is_shown(http: HttpClient) -> None:
 
 
 def test_a_message_whose_lock_ran_out_is_there_again(http: HttpClient, server: ServerProcess) -> None:
-    create(http, "a", visibility_timeout_seconds=1)
+    create(http, "a", visibility_timeout_seconds=3600)
     message_id = enqueue(http, "a", 1)
     receive(http, "a")
     (message,) = latest(http)
     assert message["locked_at"]
+    http.put("/queues/a?visibility_timeout_seconds=1")
     (message,) = until(lambda: [each for each in latest(http) if each["locked_at"] is None] or None, server)
     assert (message["id"], message["attempts"], message["updated_at"]) == (message_id, 1, None)
 

@@ -396,14 +396,16 @@ class TestOrderAndPace:
         queue = fireworq.queue(max_workers=1)
         fireworq.push(queue, "/gate")
         fireworq.worker.wait_for_requests(1)
-        fireworq.push(queue, payload="second", run_after=1)
-        fireworq.push(queue, payload="first")
-        while len(listed(fireworq, queue, "waiting")) < 2:
+        for payload, run_after in (("later", 1), ("now", 0)):
+            fireworq.push(queue, payload=payload, run_after=run_after)
+        while len(waiting := listed(fireworq, queue, "waiting")) < 2:
             fireworq.idle()
-        fireworq.push(queue, payload="third")
+        waiting.sort(key=lambda job: (datetime.fromisoformat(job["next_try"]), job["id"]))
+        by_time = [job["payload"].encode() for job in waiting]  # "now" is first if its push took less than a second
+        fireworq.push(queue, payload="last")
         gate.open()
         fireworq.wait_until_completed(queue, 4)
-        assert [request.body for request in fireworq.worker.requests] == [b"", b"first", b"second", b"third"]
+        assert [request.body for request in fireworq.worker.requests] == [b"", *by_time, b"last"]
 
     def test_a_job_that_is_deleted_while_it_is_sent_keeps_its_worker_busy(self, fireworq: Fireworq) -> None:
         gate = fireworq.worker.behaviours["/gate"] = Gate()
