@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self, TypeAlias
 
 from tests.forking import ForkedServer
@@ -125,6 +125,15 @@ def run_server(
         for file in (stdout, stderr):
             file.seek(0)
         return subprocess.CompletedProcess(flags, status, stdout.read(), stderr.read())
+
+
+@contextlib.contextmanager
+def reserved_port(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port for a test to listen on, or to have a server listen on, even twice. No other program is given it."""
+    with socket.socket() as reserving:
+        reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that others who say so may listen on it
+        reserving.bind((host, 0))
+        yield int(reserving.getsockname()[1])
 
 
 def _start(

@@ -13,7 +13,7 @@ import pytest
 import workq
 from tests.client.conftest import url_of
 from tests.client.fakes import FakeServer, say
-from tests.server import ServerProcess
+from tests.server import ServerProcess, reserved_port
 
 
 @pytest.fixture
@@ -164,15 +164,13 @@ async def test_all_calls_of_a_broken_connection_are_told() -> None:
 
 
 async def test_a_burst_of_calls_survives_a_restart_each_job_added_once(queue: str) -> None:
-    with ServerProcess() as first:
-        assert isinstance(first.address, tuple)
-        port = str(first.address[1])
+    with reserved_port() as port, ServerProcess("--port", str(port)) as first:
         async with workq.AsyncClient(url_of(first), retry_for=20) as client:
             await client.add(queue)
             adding = [asyncio.create_task(client.add(queue)) for _ in range(200)]
             await asyncio.sleep(0)
             first.kill()
-            with await asyncio.to_thread(ServerProcess, "--port", port):
+            with await asyncio.to_thread(ServerProcess, "--port", str(port)):
                 ids = await asyncio.gather(*adding)
                 assert len(set(ids)) == 200
                 # What the first server acknowledged died with its memory; the rest was repeated, once each.
@@ -214,15 +212,20 @@ async def observe(url: str, queue: str) -> None:
 
 
 def test_an_interrupted_call_does_not_leave_its_answer_to_the_next(url: str, queue: str) -> None:
-    with workq.Client(url) as client:
+    def interrupt_the_lease() -> None:
+        asyncio.run(observe(url, f"{queue}.empty"))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    with workq.Client(url) as client, ThreadPoolExecutor(1) as threads:
         client.add(queue)
         before = signal.signal(signal.SIGALRM, interrupt)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            interrupting = threads.submit(interrupt_the_lease)
             with pytest.raises(KeyboardInterrupt):
                 client.lease(f"{queue}.empty", timeout=60)
         finally:
             signal.signal(signal.SIGALRM, before)
+        interrupting.result(10)
         assert client.inspect_queue(queue).ready == 1
 
 

@@ -18,7 +18,7 @@ import workq
 from tests.client import tasks
 from tests.client.conftest import url_of
 from tests.client.fakes import FakeServer, say
-from tests.server import ServerProcess
+from tests.server import ServerProcess, reserved_port
 from workq.client.worker import DEFAULT_TIME_LIMIT_S
 
 
@@ -585,9 +585,8 @@ async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
 
 async def test_a_worker_goes_on_through_a_server_restart(queue: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "workq.worker")
-    with ServerProcess() as first:
-        assert isinstance(first.address, tuple)
-        url, port = url_of(first), str(first.address[1])
+    with reserved_port() as port, ServerProcess("--port", str(port)) as first:
+        url = url_of(first)
         worker = workq.Worker(url)
         worker.job(queue, concurrency=5)(make_async(tasks.upper))
         async with working(worker):
@@ -596,7 +595,7 @@ async def test_a_worker_goes_on_through_a_server_restart(queue: str, caplog: pyt
                 await logged(caplog, f"{before.id} done")
             first.kill()
             await logged(caplog, "trying again until it works")
-            with await asyncio.to_thread(ServerProcess, "--port", port):
+            with await asyncio.to_thread(ServerProcess, "--port", str(port)):
                 async with workq.AsyncClient(url) as client:
                     after = await client.run(queue, b"b", timeout=20)
                     assert after.result == b"B"
@@ -610,9 +609,8 @@ async def test_a_result_is_delivered_after_a_restart_in_the_middle_of_the_work(
 ) -> None:
     caplog.set_level(logging.INFO, "workq.worker")
     flags = ("--data-dir", str(tmp_path))
-    with ServerProcess(*flags) as first:
-        assert isinstance(first.address, tuple)
-        url, port = url_of(first), str(first.address[1])
+    with reserved_port() as port, ServerProcess("--port", str(port), *flags) as first:
+        url = url_of(first)
         worker = workq.Worker(url)
         go, started = asyncio.Event(), asyncio.Event()
 
@@ -627,7 +625,7 @@ async def test_a_result_is_delivered_after_a_restart_in_the_middle_of_the_work(
                 job_id = await client.add(queue)
             await started.wait()
             first.kill()
-            with await asyncio.to_thread(ServerProcess, "--port", port, *flags):
+            with await asyncio.to_thread(ServerProcess, "--port", str(port), *flags):
                 async with workq.AsyncClient(url) as client:
                     go.set()
                     assert (await client.result(job_id, timeout=20)).result == b"done"

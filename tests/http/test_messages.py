@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from tests.http.client import Answer, HttpClient
 from tests.http.client import until as wait_until
-from tests.server import ServerProcess
+from tests.server import ServerProcess, reserved_port
 
 MESSAGES = ("--messages-listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
@@ -409,13 +408,12 @@ class TestSettings:
             assert slow.line().startswith(b"HTTP/1.1 408 ")
 
     def test_a_port_and_a_database_may_stay_in_the_file(self, tmp_path: Path) -> None:
-        with socket.create_server(("", 0)) as probe:
-            port = probe.getsockname()[1]
         config = tmp_path / "workq.toml"
-        config.write_text(f'[messages]\nport = {port}\ndatabase = "/var/lib/hq.db"\n')
-        with ServerProcess("--config", str(config)) as server:
-            assert server.http_addresses["messages"] == ("0.0.0.0", port)
-            assert "[messages]: database has no effect: messages are kept in --data-dir" in server.log()
+        with reserved_port("") as port:
+            config.write_text(f'[messages]\nport = {port}\ndatabase = "/var/lib/hq.db"\n')
+            with ServerProcess("--config", str(config)) as server:
+                assert server.http_addresses["messages"] == ("0.0.0.0", port)
+                assert "[messages]: database has no effect: messages are kept in --data-dir" in server.log()
 
 
 def test_everything_is_there_after_a_kill(tmp_path: Path) -> None:

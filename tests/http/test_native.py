@@ -375,7 +375,14 @@ class TestLists:
         assert seen == sorted(seen)
 
     def test_a_queue_with_all_its_figures(self, http: HttpClient, queue: str) -> None:
-        options = {"max_len": 9, "max_leased": 8, "lease_rate": 7, "lease_burst": 6, "ttr_ms": 60_000, "max_attempts": 4}
+        options = {
+            "max_len": 9,
+            "max_leased": 8,
+            "lease_rate": 7,
+            "lease_burst": 6,
+            "ttr_ms": 60_000,
+            "max_attempts": 4,
+        }
         assert http.put(f"/v1/queues/{queue}/options", options | {"returned": "back"}).status == 204
         add(http, queue)
         job_id = add(http, queue, priority=1)

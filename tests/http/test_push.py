@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import HttpClient
-from tests.server import ServerProcess
+from tests.http.client import HttpClient, until
+from tests.server import PATIENCE_S, ServerProcess, reserved_port
 from tests.webworker import Request, WebWorker, answer
 
 HTTP = ("--http", "127.0.0.1:0")
@@ -34,7 +34,7 @@ def add(http: HttpClient, queue: str, url: str, **options: object) -> str:
 
 def outcome(http: HttpClient, job_id: str) -> Any:
     """What the dispatcher says of a job, as soon as it has finished."""
-    answered = http.get(f"/v1/jobs/{job_id}/result?wait_ms=10000")
+    answered = http.get(f"/v1/jobs/{job_id}/result?wait_ms={PATIENCE_S * 1_000:.0f}")
     assert answered.status == 200, answered.text
     result = json.loads(answered.json["result"])
     assert answered.json["success"] == (result["outcome"] == "success")
@@ -254,17 +254,22 @@ def test_the_five_lines_of_the_readme(tmp_path: Path) -> None:
     console = section.partition("```console\n")[2].partition("```")[0]
     program = console.partition("python3 -c '")[2].partition("' &")[0]
     body = json.loads(console.partition("--json '")[2].rpartition("'")[0])
-    port = free_port()
     assert "8000" in program
-    command = [sys.executable, "-u", "-c", program.replace("8000", str(port))]
     with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process,
+        reserved_port() as port,
+        subprocess.Popen(
+            [sys.executable, "-u", "-c", program.replace("8000", str(port))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process,
         ServerProcess(*HTTP) as server,
         HttpClient(server) as http,
     ):
         try:
             body["url"] = body["url"].replace("8000", str(port))
-            added = http.post("/v1/jobs", body)  # it is sent again if the web worker is not up yet
+            until(lambda: is_listened_on(port))
+            added = http.post("/v1/jobs", body)
             assert outcome(http, added.json["id"])["outcome"] == "success"
             assert process.stdout is not None
             assert process.stdout.readline() == repr(body["payload"].encode()) + "\n"
@@ -272,8 +277,6 @@ def test_the_five_lines_of_the_readme(tmp_path: Path) -> None:
             process.kill()
 
 
-def free_port() -> int:
-    """One that nobody listens on, for now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def is_listened_on(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

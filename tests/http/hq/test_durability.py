@@ -14,7 +14,7 @@ import pytest
 
 from tests.http.client import until
 from tests.http.hq.door import NOWHERE, Hq, configured, error_of
-from tests.server import ServerProcess, run_server
+from tests.server import ServerProcess, reserved_port, run_server
 from tests.webworker import WebWorker, answer
 from workq.archive import Archive
 from workq.broker import Broker, Clock
@@ -272,11 +272,11 @@ job_lifetime = 0
             assert hq.get("/stats").json["numRunningJobs"] == at_a_time
 
     def test_addr_is_where_it_listens(self) -> None:
-        with ServerProcess("--hq-listen", "127.0.0.1:0") as server:
-            taken = server.http_addresses["hq"]
-        settings = f'[hq]\naddr = "127.0.0.1:{taken[1]}"\n'
-        with configured(settings, listen=None) as server:
-            assert server.http_addresses["hq"] == taken
+        with (
+            reserved_port() as port,
+            configured(f'[hq]\naddr = "127.0.0.1:{port}"\n', listen=None) as server,
+        ):
+            assert server.http_addresses["hq"] == ("127.0.0.1", port)
 
     def test_without_a_page(self) -> None:
         with configured("[hq]\nui = false\n") as server, Hq(server) as hq:
