@@ -50,13 +50,13 @@ def retry_once(_: bytes) -> str:
     return f"attempt {attempt}"
 
 
-def take_a_second(_: bytes) -> str:
-    time.sleep(1)
+def take_seconds(seconds: bytes) -> str:
+    time.sleep(float(seconds))
     return f"attempt {workq.current_job().attempt}"
 
 
-async def await_a_second(_: bytes) -> str:
-    await asyncio.sleep(1)
+async def await_seconds(seconds: bytes) -> str:
+    await asyncio.sleep(float(seconds))
     return f"attempt {workq.current_job().attempt}"
 
 

@@ -24,10 +24,10 @@ def queue() -> str:
 
 def test_a_job_is_added_leased_completed_and_its_result_read(connect: Connect, url: str, queue: str) -> None:
     client = connect(url)
-    job_id = client.add(queue, b"photo.jpg", ttr=5)
+    job_id = client.add(queue, b"photo.jpg", ttr=500)
     job = client.lease(queue, timeout=5)
-    assert (job.id, job.name, job.payload, job.ttr, job.attempt) == (job_id, queue, b"photo.jpg", 5.0, None)
-    assert 4 < job.remaining() <= 5
+    assert (job.id, job.name, job.payload, job.ttr, job.attempt) == (job_id, queue, b"photo.jpg", 500.0, None)
+    assert 400 < job.remaining() <= 500
     client.complete(job.id, b"320x200")
     assert client.result(job_id, timeout=0) == workq.JobResult(job_id, True, b"320x200")
 
@@ -53,8 +53,8 @@ def test_durations_are_seconds_or_timedeltas(connect: Connect, url: str, queue: 
     client = connect(url)
     info = client.inspect_job(client.add(queue, ttr=0.25, ttl=timedelta(hours=1)))
     assert (info.ttr, info.ttl) == (0.25, 3600.0)
-    info = client.inspect_job(client.add(queue, ttr=timedelta(milliseconds=1), ttl=2.5))
-    assert (info.ttr, info.ttl) == (0.001, 2.5)
+    info = client.inspect_job(client.add(queue, ttr=timedelta(milliseconds=1), ttl=60.5))
+    assert (info.ttr, info.ttl) == (0.001, 60.5)
 
 
 def test_flags_arrive(connect: Connect, url: str, queue: str) -> None:
@@ -124,7 +124,7 @@ def test_listings_are_paged(connect: Connect, url: str, queue: str) -> None:
 
 def test_a_queue_tells_all_its_figures(connect: Connect, url: str, queue: str) -> None:
     client = connect(url)
-    options = {"max_len": 9, "max_leased": 8, "lease_rate": 2.5, "lease_burst": 7, "ttr": 0.25, "max_attempts": 6}
+    options = {"max_len": 9, "max_leased": 8, "lease_rate": 2.5, "lease_burst": 7, "ttr": 60.25, "max_attempts": 6}
     client.configure_queue(queue, **options, returned="back")
     for _ in range(3):
         client.add(queue)
