@@ -332,13 +332,16 @@ class TestReading:
 
     async def test_a_search_lets_others_have_their_turn(self, house: House) -> None:
         """While a filter is at work in the thread, the loop goes on and jobs are moved between slices."""
-        await house.put(*[archived(n) for n in range(10, 10 + 2 * SLICE_ROWS)])
-        reached, go_on = threading.Event(), threading.Event()
+        last = 10 + 6 * SLICE_ROWS
+        await house.put(*[archived(n) for n in range(10, last + 1)])
+        reached, go_on, moved = [threading.Event() for _ in range(3)]
 
         def keep(job: ArchivedJob) -> bool:
             if job.number == 11:
                 reached.set()
                 assert go_on.wait(10)
+            if job.number == last:
+                assert moved.wait(10)
             return False
 
         search = asyncio.create_task(house.numbers(keep=keep))
@@ -347,6 +350,7 @@ class TestReading:
         go_on.set()
         await house.archive.settle()
         assert not search.done()
+        moved.set()
         assert await search == []
 
 

@@ -634,19 +634,21 @@ class TestBrokenDisk:
         await site.start()
         client, waiting, patient = [await site.connect() for _ in range(3)]
         leased, ending, later = new_id(), new_id(), new_id()
-        soon = datetime.now(UTC) + timedelta(seconds=1)
-        assert await client.ask(*add(leased, ttr_ms=1000)) == "+OK"
+        soon = datetime.now(UTC) + timedelta(seconds=60)
+        assert await client.ask(*add(leased, ttr_ms=60_000)) == "+OK"
         client.send("lease mail 0")
         for _ in range(3):
             await client.line()
-        assert await client.ask(*add(ending, "other", ttl_ms=1000)) == "+OK"
+        assert await client.ask(*add(ending, "other", ttl_ms=60_000)) == "+OK"
         at = soon.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        assert await client.ask(f"schedule {later} later 1000 60000 {at} 2", "hi") == "+OK"
-        patient.send("lease later 60000")
+        assert await client.ask(f"schedule {later} later 60000 600000 {at} 2", "hi") == "+OK"
+        patient.send("lease later 600000")
         site.files.broken = {"sync"}
         await client.ask(*add(new_id(), "spare"))
-        waiting.send("result " + later + " 1300")
-        assert await waiting.line() == "-TIMEOUT"  # by now the other times have come, too
+        site.broker._clock._offset_ns += 61_000_000_000
+        site.broker._on_timer()  # as the event loop does when all these times have come
+        waiting.send("result " + later + " 10")
+        assert await waiting.line() == "-TIMEOUT"
         states = [(await client.inspect(f"job {each}"))["state"] for each in (leased, ending, later)]
         assert states == ["4", "0", "0"]
         assert site.engine.state.jobs[uuid.UUID(later).bytes].state == SCHEDULED
@@ -682,8 +684,7 @@ class TestBrokenDisk:
             job_id = new_id()
             await client.ask(*add(job_id))
             await client.ask(f"delete {job_id}")
-        await site.until(lambda: not site.commit.is_broken)
-        assert not (site.directory / "0000000001.seg").exists()
+        await site.until(lambda: not (site.commit.is_broken or (site.directory / "0000000001.seg").exists()))
         assert await client.ask(*add(new_id())) == "+OK"
         await site.stop()
         assert uuid.UUID(kept).bytes in reopened(site.directory).jobs
