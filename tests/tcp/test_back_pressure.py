@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import Dialogue, ServerProcess
+from tests.server import PATIENCE_S, Dialogue, ServerProcess
 from workq.tcp import READ_AHEAD
 
 ID = b"00000000-0000-4000-8000-000000000001"
@@ -46,14 +46,14 @@ def send_until_it_stops(rude: Dialogue, data: bytes, other: Dialogue, limit: int
         except BlockingIOError:
             refused += 1
             assert other.ask(b"inspect queue nothing\r\n") == b"-NOT-FOUND"
-    rude.socket.settimeout(10)
+    rude.socket.settimeout(PATIENCE_S)
     return sent
 
 
 def test_a_client_that_does_not_read(server: ServerProcess, client: Dialogue) -> None:
     """It asks for 100 MB of replies and leaves them. When it reads at last, it gets them all."""
     size, count = MIB, 100
-    assert client.ask(b"add %b big 5000 60000 %d\r\n%b\r\n" % (ID, size, b"x" * size)) == b"+OK"
+    assert client.ask(b"add %b big 5000 600000 %d\r\n%b\r\n" % (ID, size, b"x" * size)) == b"+OK"
     before = memory(server)
     with server.connect() as rude:
         rude.send(b"inspect job %b\r\n" % ID * count)
@@ -109,7 +109,7 @@ def test_many_clients_that_pipeline_behind_commands_that_wait(server: ServerProc
 def test_a_slow_reader_gets_everything_in_order(server: ServerProcess, client: Dialogue) -> None:
     """It reads a reply, others have their commands done, it reads the next, while the server has many more for it."""
     size, count = 20_000, 1000
-    assert client.ask(b"add %b big 5000 60000 %d\r\n%b\r\n" % (ID, size, b"x" * size)) == b"+OK"
+    assert client.ask(b"add %b big 5000 600000 %d\r\n%b\r\n" % (ID, size, b"x" * size)) == b"+OK"
     with server.connect() as slow:
         slow.send(b"".join([b"bogus%d\r\ninspect job %b\r\n" % (number, ID) for number in range(count)]))
         for number in range(count):

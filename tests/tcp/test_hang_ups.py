@@ -126,7 +126,7 @@ def test_who_stops_sending_gets_all_replies_to_more_than_the_server_reads_ahead(
     server: ServerProcess, client: Dialogue
 ) -> None:
     """It goes on reading as its replies are read; the farewell stands behind it all."""
-    assert client.ask(b"add %b mail 5000 60000 2000\r\n%b\r\n" % (ID, b"x" * 2000)) == b"+OK"
+    assert client.ask(b"add %b mail 5000 600000 2000\r\n%b\r\n" % (ID, b"x" * 2000)) == b"+OK"
     request = b"inspect job %b\r\n" % ID
     client.send(request)
     reply = b"\r\n".join([client.line() for _ in range(14)]) + b"\r\n"

@@ -115,6 +115,13 @@ class Client:
     async def connect(self) -> None:
         await asyncio.get_running_loop().sock_connect(self.socket, self._address)
 
+    def connect_and_send(self, data: bytes) -> None:
+        """In one go, so that the bytes are there when the server, which is in this process, hears of the connection."""
+        self.socket.setblocking(True)
+        self.socket.connect(self._address)
+        self.socket.sendall(data)
+        self.socket.setblocking(False)
+
     async def send(self, data: bytes) -> None:
         await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(self.socket, data), PATIENCE_S)
 
@@ -171,6 +178,13 @@ class Served:
         client = Client(self._address, small_window=small_window)
         self._clients.append(client)
         await client.connect()
+        return client
+
+    def prompt_client(self, data: bytes) -> Client:
+        """A new connection on which this, not much, has been sent, however short the time for it is."""
+        client = Client(self._address)
+        self._clients.append(client)
+        client.connect_and_send(data)
         return client
 
     async def ask(self, *data: bytes) -> bytes:

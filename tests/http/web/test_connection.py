@@ -385,7 +385,7 @@ class TestTime:
         async with serving(idle_s=0.5) as served:
             ends = await asyncio.gather(served.ask(), served.ask(b"GET / HTTP/1.1\r\nHo"))
             assert ends == [b"", b""]
-            answered = await served.ask(get("/"))
+            answered = await served.prompt_client(get("/")).rest()
             assert answered.endswith(b"hello")
 
     async def test_who_dribbles_a_head_is_closed(self) -> None:
@@ -413,8 +413,7 @@ class TestTime:
 
     async def test_a_handler_may_take_longer(self) -> None:
         async with serving(idle_s=0.5, body_s=0.5) as served:
-            client = await served.client()
-            await client.send(get("/wait"))
+            client = served.prompt_client(get("/wait"))
             await until(lambda: served.site.waiting)
             await asyncio.gather(*[served.ask() for _ in range(3)])  # each is closed for being idle
             served.site.free.set()
@@ -442,7 +441,7 @@ class TestSlowReaders:
         async with serving() as served:
             client = await served.client(small_window=True)
             await client.send(get("/large") * 5)
-            (connection,) = served.server._listeners[0][1].connections
+            (connection,) = await _connections(served, 1)
             await until(lambda: connection._writable is not None)
             assert await served.ask(get("/", "Connection: close"))
             assert len(served.site.answered) < 5
@@ -453,7 +452,7 @@ class TestSlowReaders:
         async with serving() as served:
             client = await served.client(small_window=True)
             await client.send(get("/pieces?large&count=60"))
-            (connection,) = served.server._listeners[0][1].connections
+            (connection,) = await _connections(served, 1)
             await until(lambda: connection._writable is not None)
             assert await served.ask(get("/", "Connection: close"))
             assert served.site.pieces_made < 60
