@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from workq.broker import Broker
 from workq.commands import Command, Release
@@ -29,6 +29,11 @@ job_spec: Final = lru_cache(4096)(JobSpec)
 
 
 _MOST_IDLE: Final = 1_024
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do all of `work`, also when the caller is cancelled meanwhile, since his client is gone: half would be worse."""
+    return await asyncio.shield(asyncio.get_running_loop().create_task(work))
 
 
 class ServerUnavailable(Exception):

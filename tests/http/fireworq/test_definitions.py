@@ -1,16 +1,33 @@
 """Queues, routings, settings, versions, errors: what can be asked without a job."""
 
+import asyncio
+import contextlib
 import json
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests.http.client import HttpClient
 from tests.http.fireworq.conftest import FLAGS
+from tests.http.fireworq.workers import Fireworq
 from tests.server import ServerProcess
 from tests.webworker import WebWorker
+from workq.broker import Broker, Clock
+from workq.commands import ListDocuments
+from workq.commit import GroupCommit
+from workq.dispatch.dispatcher import Dispatcher
+from workq.engine import Engine
+from workq.gateway import Gateway
+from workq.http.fireworq.definitions import Definitions
+from workq.http.fireworq.structs import QueueRequest
+from workq.http.names import queue_name
+from workq.log import open_log
+from workq.replies import Documents
+from workq.server.config import load_settings
 from workq.version import VERSION
 
 # All that Fireworq has.
@@ -263,3 +280,65 @@ def test_definitions_survive_a_kill(tmp_path: Path) -> None:
         server.kill()
     with ServerProcess(*flags) as server, HttpClient(server, "fireworq") as http:
         assert (http.get("/queues").json, http.get("/routings").json) == before
+
+
+def test_a_queue_that_is_not_pushed_any_more_is_when_it_is_put_again(tmp_path: Path, worker: WebWorker) -> None:
+    """As a crash may leave it, or somebody who wanted to pull its jobs for a while."""
+    with ServerProcess(*FLAGS) as server, HttpClient(server, "fireworq") as http, HttpClient(server) as own:
+        fireworq = Fireworq(http, worker)
+        queue = fireworq.queue()
+        assert own.delete(f"/v1/queues/fireworq.{queue}/push").status == 204
+        fireworq.push(queue)
+        assert http.put(f"/queue/{queue}", {}).status == 200
+        worker.wait_for_requests(1)
+
+
+class TestClientsThatHangUp:
+    """What was begun for a client that is gone is done to its end."""
+
+    @pytest.fixture
+    async def house(self, tmp_path: Path) -> AsyncIterator[tuple[Definitions, Dispatcher]]:
+        loop = asyncio.get_running_loop()
+        engine = Engine(Clock().now_ms())
+        log = open_log(tmp_path, 1_048_576, engine.state, lambda *_: None)
+        broker = Broker(engine, Clock(), loop, GroupCommit(engine, log, "always", 1.0, loop))
+        gateway = Gateway(broker)
+        nobody: Any = None
+        dispatcher = Dispatcher(gateway, lambda: nobody)
+        definitions = Definitions(gateway, dispatcher, load_settings([], {}).fireworq)
+        await definitions.start()
+        yield definitions, dispatcher
+        await dispatcher.stop(0)
+        await broker.close()
+
+    async def hang_up(self, change: Callable[[], Awaitable[object]], when: Callable[[], bool]) -> None:
+        task = asyncio.ensure_future(change())
+        while not when() and not task.done():
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def test_a_queue_is_pushed_if_it_is_defined(self, house: tuple[Definitions, Dispatcher]) -> None:
+        definitions, dispatcher = house
+        # The first job of all: its queue is made by the way.
+        await self.hang_up(lambda: definitions.queue_of("any"), lambda: "default" in definitions._kept)
+        assert (await definitions.queue_of("any")).name == "default"
+        assert dispatcher.is_pushed(queue_name("fireworq", "default"))
+
+    async def test_a_queue_is_not_pushed_if_it_is_deleted(self, house: tuple[Definitions, Dispatcher]) -> None:
+        definitions, dispatcher = house
+        await definitions.put_queue("q", QueueRequest())
+        await self.hang_up(lambda: definitions.delete_queue("q"), lambda: definitions.queue("q") is None)
+        assert await definitions.delete_queue("q") is None
+        assert not dispatcher.is_pushed(queue_name("fireworq", "q"))
+
+    async def test_what_is_stored_is_known(self, house: tuple[Definitions, Dispatcher]) -> None:
+        definitions, _ = house
+        await definitions.put_queue("q", QueueRequest())
+        stored = ListDocuments(b"fireworq/routing/")
+        await self.hang_up(
+            lambda: definitions.put_routing("c", "q"), lambda: definitions._gateway.post(stored) != Documents([])
+        )
+        await definitions.put_routing("other", "q")  # the log has what came before
+        assert [routing.job_category for routing in definitions.routings()] == ["c", "other"]

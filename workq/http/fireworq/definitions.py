@@ -11,7 +11,7 @@ from msgspec.json import decode, encode
 
 from workq.commands import ConfigureQueue, InspectQueue, ListDocuments, PutDocument
 from workq.dispatch.dispatcher import Dispatcher
-from workq.gateway import Gateway
+from workq.gateway import Gateway, to_the_end
 from workq.http.application import HttpError
 from workq.http.fireworq.structs import Queue, QueueRequest, Routing
 from workq.http.names import queue_name
@@ -72,10 +72,14 @@ class Definitions:
     async def put_queue(self, name: str, request: QueueRequest) -> Queue:
         """Create or replace a queue. Raises `HttpError` for a rate without a burst, or the other way round."""
         queue = self._defined(name, request)
-        async with self._changing:
-            if queue != self.queue(name) or name not in self._kept:
-                await self._put_queue(name, queue)
+        await to_the_end(self._change_queue(name, queue))
         return queue
+
+    async def _change_queue(self, name: str, queue: Queue) -> None:
+        async with self._changing:
+            is_pushed = self._dispatcher.is_pushed(queue_name(DOOR, name))
+            if queue != self.queue(name) or name not in self._kept or not is_pushed:
+                await self._put_queue(name, queue)
 
     async def _put_queue(self, name: str, queue: Queue) -> None:
         engine_name = queue_name(DOOR, name)
@@ -88,20 +92,25 @@ class Definitions:
                 lease_burst=min(burst, LEASE_BURST.highest),
             )
         )
+        # The engine is not enough: a job that is deleted while it is sent still keeps a web worker busy.
+        # It comes before the definition: after a crash in between the queue would take jobs that nobody sends.
+        await self._dispatcher.push_queue(engine_name, queue.max_workers)
         await self._put(_QUEUE + name, encode(queue))
         self._queues[name] = queue
         self._kept.add(name)
-        # The engine is not enough: a job that is deleted while it is sent still keeps a web worker busy.
-        await self._dispatcher.push_queue(engine_name, queue.max_workers)
 
     async def delete_queue(self, name: str) -> Queue | None:
         """Forget the definition of a queue, and send its jobs no more; they stay. Return what it was.
 
         The default queue is back at once, as it was in the beginning.
         """
+        return await to_the_end(self._delete_queue(name))
+
+    async def _delete_queue(self, name: str) -> Queue | None:
         async with self._changing:
             queue = self.queue(name)
             if queue is None:
+                await self._dispatcher.unpush_queue(queue_name(DOOR, name))  # a crash may have left it pushed
                 return None
             if name == self._settings.queue_default:
                 if name in self._kept:
@@ -148,17 +157,23 @@ class Definitions:
             raise HttpError(404, f"No such queue: {name}")
         routing = Routing(name, category)
         if routing != self.routing(category):
-            await self._put(_ROUTING + category, encode(routing))
-            self._routings[category] = routing
+            await to_the_end(self._put_routing(category, routing))
         return routing
+
+    async def _put_routing(self, category: str, routing: Routing) -> None:
+        await self._put(_ROUTING + category, encode(routing))
+        self._routings[category] = routing
 
     async def delete_routing(self, category: str) -> Routing | None:
         """Forget a routing. Return what it was."""
         routing = self.routing(category)
         if routing is not None:
-            await self._put(_ROUTING + category, b"")
-            self._routings.pop(category, None)
+            await to_the_end(self._delete_routing(category))
         return routing
+
+    async def _delete_routing(self, category: str) -> None:
+        await self._put(_ROUTING + category, b"")
+        self._routings.pop(category, None)
 
     async def queue_of(self, category: str) -> Queue:
         """The queue that a job of `category` goes to, pushed from now on. Raises `HttpError` when there is none."""
