@@ -1,5 +1,7 @@
 """The messages door, as clients of the old server use it."""
 
+import asyncio
+import contextlib
 import json
 import re
 import uuid
@@ -13,6 +15,17 @@ import pytest
 from tests.http.client import Answer, HttpClient
 from tests.http.client import until as wait_until
 from tests.server import ServerProcess, reserved_port
+from workq.archive import Archive
+from workq.broker import Broker, Clock
+from workq.commands import ListDocuments
+from workq.commit import GroupCommit
+from workq.engine import Engine
+from workq.gateway import Gateway
+from workq.http.messages import MessagesDoor
+from workq.http.web import Headers, Request, Response
+from workq.log import open_log
+from workq.replies import Documents
+from workq.server.config import load_settings
 
 MESSAGES = ("--messages-listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
@@ -433,6 +446,56 @@ def test_everything_is_there_after_a_kill(tmp_path: Path) -> None:
         http.put(f"/messages/{held}/fail")
         http.put("/queues/q?visibility_timeout_seconds=1")
         assert until(lambda: receive(http, "q"), server) == {"id": waits, "args": 2, "queue": "q", "attempts": 2}
+
+
+def test_a_queue_that_was_being_deleted_at_a_kill_starts_empty(tmp_path: Path) -> None:
+    flags = (*MESSAGES, "--data-dir", str(tmp_path))
+    with ServerProcess(*flags) as server, HttpClient(server, "messages") as http, server.connect() as producer:
+        create(http, "q")
+        ended = enqueue(http, "q", "ended")
+        assert receive(http, "q")["id"] == ended
+        assert http.put(f"/messages/{ended}/complete").status == 200
+        adds = [b"add %b messages.q 1000 900000 1\r\n1\r\n" % new_id() for _ in range(5_000)]
+        producer.send(b"".join(adds))
+        producer.expect(*[b"+OK"] * len(adds))
+        with http.another() as deleting:
+            deleting.send("DELETE", "/queues/q")
+            wait_until(lambda: http.get("/queues/q").json is None)
+            server.kill()
+    with ServerProcess(*flags) as server, HttpClient(server, "messages") as http:
+        assert http.get("/queues").json == []
+        assert create(http, "q").status == 200
+        assert receive(http, "q") is None
+        assert http.get("/web/messages").json == []
+
+
+async def test_a_queue_is_deleted_with_its_messages_though_its_client_is_gone(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    engine = Engine(Clock().now_ms())
+    log = open_log(tmp_path, 1_048_576, engine.state, lambda *_: None)
+    broker = Broker(engine, Clock(), loop, GroupCommit(engine, log, "always", 1.0, loop))
+    gateway = Gateway(broker)
+    archive = Archive(None, gateway)
+    door = MessagesDoor(gateway, archive, load_settings([], {}).messages).application()
+
+    async def ask(method: str, target: str, body: bytes = b"") -> Response:
+        request = Request(method, target, Headers({}), "")
+        request.body = body
+        return await door.answer(request)
+
+    new_queue = "/queues?name=q&max_attempts=2&visibility_timeout_seconds=30"
+    assert (await ask("POST", new_queue)).status == 200
+    assert (await ask("POST", "/queues/q/enqueue", b"1")).status == 200
+    deleting = loop.create_task(ask("DELETE", "/queues/q"))
+    while gateway.post(ListDocuments(b"messages/queue/")) != Documents([]):
+        await asyncio.sleep(0)
+    deleting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await deleting
+    assert (await ask("POST", new_queue)).status == 200
+    assert (await ask("GET", "/queues/q/receive")).body == b"null"
+    await archive.stop()
+    await broker.close()
 
 
 def test_messages_are_ordinary_jobs(server: ServerProcess) -> None:

@@ -22,7 +22,7 @@ from msgspec.json import decode, encode
 from workq import commands as c
 from workq.archive import Archive, ArchivedJob, Query
 from workq.engine.job import COMPLETED, Job
-from workq.gateway import Gateway, job_spec
+from workq.gateway import Gateway, job_spec, to_the_end
 from workq.http import web
 from workq.http.application import Application, HttpError, check_taken, plain_error, refuse_foreign_pages
 from workq.http.names import queue_name
@@ -37,6 +37,8 @@ log = logging.getLogger("workq.http.messages")
 LARGEST_MESSAGE: Final = 2 * 1_048_576
 DOOR: Final = "messages"
 _DOCUMENT: Final = "messages/queue/"
+# Stands for a queue that is deleted, as long as its messages are not: that takes several turns.
+_LEFTOVER: Final = "messages/leftover/"
 _LEASED: Final = 4  # as `inspect job` numbers the states
 _INTEGER: Final = Range("integer", -(2**63), 2**63 - 1)
 _COMPLETED: Final = 1  # flags in the archive
@@ -141,12 +143,16 @@ class MessagesDoor:
             raise HttpError(400, "The query parameter name is empty")
         max_attempts, timeout_s = [_number(request, option) for option in _OPTIONS]
         _check_options([max_attempts, timeout_s])
+        await to_the_end(self._make(name, max_attempts, timeout_s))
+        return _nothing()
+
+    async def _make(self, name: str, max_attempts: int, timeout_s: int) -> None:
         async with self._changing:
             if await self._kept(name) is not None:
                 raise HttpError(409, f"Error: queue name must be unique, and there is a queue {shown(name)} already")
+            await self._remove_leftover(name)
             now_ms = self._gateway.now_ms()
             await self._keep(name, _Kept(max_attempts, timeout_s, now_ms, now_ms))
-        return _nothing()
 
     async def _list(self, request: web.Request) -> web.Response:
         documents = await self._documents(_DOCUMENT)
@@ -172,15 +178,25 @@ class MessagesDoor:
         return _nothing()
 
     async def _delete(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
+        await to_the_end(self._remove(request.match_info["name"]))
+        return _nothing()
+
+    async def _remove(self, name: str) -> None:
         async with self._changing:
             if await self._kept(name) is not None:
+                self._gateway.post(c.PutDocument(_leftover_key(name), b"null"))
                 await self._gateway.execute(c.PutDocument(_key(name), b""))
-                await self._gateway.execute(c.Clear(queue_name(DOOR, name)))
-                options = c.ConfigureQueue(queue_name(DOOR, name), ttr_ms=0, max_attempts=0, to_back=False)
-                await self._gateway.execute(options)  # so that nothing of it is left in the log
-                await self._archive.delete_queue(DOOR, name)
-        return _nothing()
+            await self._remove_leftover(name)
+
+    async def _remove_leftover(self, name: str) -> None:
+        """Remove what is left of a queue that is deleted, perhaps from before a crash."""
+        if not isinstance(await self._gateway.execute(c.GetDocument(_leftover_key(name))), Documents):
+            return
+        await self._gateway.execute(c.Clear(queue_name(DOOR, name)))
+        options = c.ConfigureQueue(queue_name(DOOR, name), ttr_ms=0, max_attempts=0, to_back=False)
+        await self._gateway.execute(options)  # so that nothing of it is left in the log
+        await self._archive.delete_queue(DOOR, name)
+        await self._gateway.execute(c.PutDocument(_leftover_key(name), b""))
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -266,7 +282,7 @@ class MessagesDoor:
         options = c.ConfigureQueue(
             queue_name(DOOR, name), ttr_ms=_ttr_ms(kept), max_attempts=max_attempts, to_back=True
         )
-        await self._gateway.execute(options)
+        self._gateway.post(options)  # in the same turn as what follows, so that a crash does not come in between
         await self._gateway.execute(c.PutDocument(_key(name), encode(kept)))
 
     def _archived(self, job: Job) -> ArchivedJob:
@@ -285,6 +301,10 @@ class MessagesDoor:
 
 def _key(name: str) -> bytes:
     return f"{_DOCUMENT}{name}".encode("utf-8", "surrogatepass")
+
+
+def _leftover_key(name: str) -> bytes:
+    return f"{_LEFTOVER}{name}".encode("utf-8", "surrogatepass")
 
 
 def _text(request: web.Request, name: str) -> str:
