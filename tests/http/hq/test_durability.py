@@ -18,11 +18,14 @@ from tests.server import ServerProcess, reserved_port, run_server
 from tests.webworker import WebWorker, answer
 from workq.archive import Archive
 from workq.broker import Broker, Clock
+from workq.commit import GroupCommit
 from workq.engine import Engine
 from workq.gateway import Gateway
 from workq.http.hq.ids import Ids
 from workq.http.hq.job import Given
+from workq.http.hq.listing import Listing
 from workq.http.hq.store import Found, Store
+from workq.log import open_log
 
 # For root, to whom permissions mean nothing otherwise.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
@@ -192,6 +195,28 @@ class TestFullDisk:
             await asyncio.sleep(0.001)
         assert (tries, len(store._archived)) == (5, 1)
         await archive.stop()
+
+
+class TestClientsThatHangUp:
+    async def test_a_job_is_listed_though_nobody_waited_for_its_id(self, tmp_path: Path) -> None:
+        loop = asyncio.get_running_loop()
+        engine = Engine(Clock().now_ms())
+        log = open_log(tmp_path, 1_048_576, engine.state, lambda *_: None)
+        broker = Broker(engine, Clock(), loop, GroupCommit(engine, log, "always", 1.0, loop))
+        gateway = Gateway(broker)
+        archive = Archive(None, gateway)
+        idle: Any = SimpleNamespace(is_pushed=lambda _: True, count_push=lambda _: None)
+        store = Store(gateway, archive, idle, Ids(0, 0), 1)
+        pushing = loop.create_task(store.push(NOWHERE, Given(), b""))
+        while not engine.state.jobs:
+            await asyncio.sleep(0)
+        pushing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pushing
+        assert [job.status for job in await store.read(Listing(), None, 10)] == ["waiting"]
+        assert (await store.count(), await store.count_since(0)) == (1, 1)
+        await archive.stop()
+        await broker.close()
 
 
 class TestOtherDoors:

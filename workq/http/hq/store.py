@@ -17,7 +17,7 @@ from workq.commands import Add, Fail, InspectJob, InspectJobIds, InspectQueue
 from workq.dispatch import PushResult, PushTarget
 from workq.dispatch.dispatcher import Dispatcher
 from workq.engine.job import COMPLETED, Job
-from workq.gateway import Gateway, job_spec
+from workq.gateway import Gateway, ServerUnavailable, job_spec
 from workq.http.application import HttpError, check_taken
 from workq.http.hq.ids import Ids
 from workq.http.hq.job import Given, HqJob, State, flags_of, given_in, job_object, pushed_object, status_of, target_of
@@ -128,8 +128,7 @@ class Store:
     async def restart(self, job: Found) -> HqJob:
         """Run a job that has finished again. Raises `HttpError` when somebody else just did."""
         await self._archive.settle()
-        self._again.add(job.number)
-        return await self._add(job.number, job.url, job.given, job.payload)
+        return await self._add(job.number, job.url, job.given, job.payload, again=True)
 
     async def copy(self, job: Found) -> HqJob:
         """A new job that is to do the same."""
@@ -150,7 +149,7 @@ class Store:
         await self._archive.settle()
         return await self._archive.delete(DOOR, "", job.number) is not None
 
-    async def _add(self, number: int, url: str, given: Given, payload: bytes) -> HqJob:
+    async def _add(self, number: int, url: str, given: Given, payload: bytes, *, again: bool = False) -> HqJob:
         self._drop_archived(_DROPPED_AT_A_PUSH)
         try:
             meta = target_of(number, url, given).to_meta()
@@ -159,12 +158,21 @@ class Store:
         if not self._dispatcher.is_pushed(QUEUE):
             # Not before somebody uses the door: the queue may be one that TCP workers have always worked on.
             await self._dispatcher.push_queue(QUEUE, self._concurrency)
-        reply = await self._gateway.execute(Add(self._names.job_id(number), self._spec, payload, meta))
-        if reply == DUPLICATE_JOB:
-            raise HttpError(422, f"The job {number} is waiting now")
-        check_taken(reply)
-        self._dispatcher.count_push(QUEUE)
+        # At once, because nothing comes to what follows the answer when the client hangs up meanwhile.
         self._in_engine.add(number)
+        if again:
+            self._again.add(number)
+        try:
+            reply = await self._gateway.execute(Add(self._names.job_id(number), self._spec, payload, meta))
+            if reply == DUPLICATE_JOB:
+                raise HttpError(422, f"The job {number} is waiting now")
+            check_taken(reply)
+        except (HttpError, ServerUnavailable):
+            if await self._find_live(number) is None:
+                self._in_engine.discard(number)
+                self._again.discard(number)
+            raise
+        self._dispatcher.count_push(QUEUE)
         return pushed_object(number, self._ids.created_ms(number), url, given, payload)
 
     # -- many jobs -----------------------------------------------------------------------------------------------
