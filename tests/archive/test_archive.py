@@ -321,6 +321,11 @@ class TestReading:
         await house.put(*[archived(n, created_ms=n) for n in range(10)])
         assert await house.archive.count("shop", created_since_ms=4) == 6
 
+    async def test_which_are_known(self, house: House) -> None:
+        await house.put(*[archived(number) for number in range(0, 1_000, 2)], archived(1, queue="other"))
+        assert await house.archive.known("shop", "q", [*range(1_000), 2**63]) == list(range(0, 1_000, 2))
+        assert await house.archive.known("shop", "q", []) == []
+
     async def test_deleting(self, house: House) -> None:
         await house.put(*[archived(n) for n in range(1_100)], archived(1, queue="other"))
         deleted = await house.archive.delete("shop", "q", 3)

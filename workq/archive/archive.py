@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, TypeVar, TypeVarTuple
@@ -146,6 +146,11 @@ class Archive:
     async def get_by_job_id(self, job_id: bytes) -> ArchivedJob | None:
         """The job that had this id in the engine."""
         return await self._read(self._store.get_by_job_id, job_id)
+
+    async def known(self, door: str, queue: str, numbers: Sequence[int]) -> list[int]:
+        """Which of `numbers` are those of jobs of a queue that are here."""
+        possible = [number for number in numbers if number <= HIGHEST_NUMBER]
+        return await self._read(self._store.known, door, queue, possible)
 
     async def delete(self, door: str, queue: str, number: int) -> ArchivedJob | None:
         """Remove the job `number` of a queue; return what it was."""

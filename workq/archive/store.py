@@ -5,7 +5,7 @@ busy event loop takes longer than the step.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,6 +111,18 @@ class Store:
         """The job with this id in the engine."""
         found = self._db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
         return None if found is None else _job(found)
+
+    def known(self, door: str, queue: str, numbers: Sequence[int]) -> list[int]:
+        """Which of `numbers` there are."""
+        found: list[int] = []
+        for start in range(0, len(numbers), _ROWS_AT_ONCE):
+            chunk = numbers[start : start + _ROWS_AT_ONCE]
+            places = ", ".join("?" * len(chunk))
+            rows = self._db.execute(
+                f"SELECT number FROM jobs WHERE door = ? AND queue = ? AND number IN ({places})", (door, queue, *chunk)
+            )
+            found += [row[0] for row in rows]
+        return found
 
     def delete(self, door: str, queue: str, number: int) -> ArchivedJob | None:
         """Remove the job `number`; return what it was."""

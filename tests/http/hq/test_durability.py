@@ -66,6 +66,11 @@ class TestCrash:
             assert hq.post(f"/job/{first['id']}/restart").status == 200
             worker.wait_for_requests(2)
             server.kill()
+        with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server, Hq(server) as hq:
+            hq.wait_for(first["id"], "running")
+            stats = hq.get("/stats").json
+            assert (stats["numStoredJobs"], stats["numJobsInLastMinute"]) == (1, 1)
+            server.kill()
         worker.behaviours["/x"] = lambda request, _: answer(404)
         with ServerProcess(*HQ, "--data-dir", str(tmp_path)) as server, Hq(server) as hq:
             assert hq.finished(first["id"])["statusCode"] == 404

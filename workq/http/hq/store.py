@@ -103,6 +103,7 @@ class Store:
         assert isinstance(reply, JobIds)
         numbers = [self._names.number(job_id) for job_id in reply.job_ids]
         self._in_engine = SortedSet([number for number in numbers if number is not None])
+        self._again.update(await self._archive.known(DOOR, "", list(self._in_engine)))
         newest = await self._archive.find(Query(door=DOOR, descending=True, limit=1))
         for number in [*self._in_engine[-1:], *[job.number for job in newest]]:
             if number is not None:
