@@ -12,15 +12,19 @@ from uuid import UUID
 
 import pytest
 
+from tests.log.disks import Kernel, MemoryFiles, RecordingFiles
 from workq.archive import Archive, ArchivedJob, ArchiveError, Fate, Query, compile_pattern
 from workq.archive.archive import _BATCH, FILE_NAME
 from workq.archive.metrics import ArchiveMetrics
 from workq.archive.store import SLICE_ROWS, Store
 from workq.broker import Broker, Clock
 from workq.commands import Add, Complete, Fail, InspectJob
+from workq.commit import GroupCommit
 from workq.engine import Engine
 from workq.engine.job import FAILED, Job
 from workq.gateway import Gateway, ServerUnavailable
+from workq.log.filelog import open_files
+from workq.log.files import Files
 from workq.replies import NOT_FOUND, Jobs
 from workq.values import InvalidValue, JobSpec
 
@@ -45,10 +49,16 @@ def convert(job: Job) -> ArchivedJob | Fate:
 class House:
     """A gateway in memory and an archive that can be closed and opened again."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, files: Files | None = None) -> None:
+        """`files` are those of a log, if there is to be one."""
         self.directory = directory
         self.engine = Engine(Clock().now_ms())
-        self.broker = Broker(self.engine, Clock(), asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        commit: GroupCommit | None = None
+        if files is not None:
+            log = open_files(files, 1_048_576, self.engine.state, lambda *_: None)
+            commit = GroupCommit(self.engine, log, "always", 1.0, loop)
+        self.broker = Broker(self.engine, Clock(), loop, commit)
         self.gateway = Gateway(self.broker)
         self.open()
 
@@ -90,6 +100,13 @@ async def disk(tmp_path: Path) -> AsyncIterator[House]:
     made = House(tmp_path)
     yield made
     await made.archive.stop()
+
+
+def jobs_in(directory: Path) -> set[bytes]:
+    """The ids of the jobs that a log has, as a kill leaves it."""
+    state = Engine(0).state
+    open_files(MemoryFiles.read_from(directory), 1_048_576, state, lambda *_: None)
+    return set(state.jobs)
 
 
 def metrics(archive: Archive) -> dict[str, float]:
@@ -434,6 +451,29 @@ class TestDisk:
             "workq_archive_writable": 1,
         }
         assert not any([await disk.is_in_engine(job_id) for job_id in jobs])
+
+    async def test_what_is_deleted_does_not_come_back_after_a_crash(self, tmp_path: Path) -> None:
+        directory = tmp_path / "log"
+        directory.mkdir()
+        files = RecordingFiles(directory)
+        kernel = files.kernel = Kernel(files)
+        house = House(tmp_path, files)
+        job_id = await house.finish(1)
+        kernel.may_sync = False
+        sync = asyncio.create_task(house.finish(2))  # the disk is slow, and what is done meanwhile waits
+        while not kernel.started:
+            await asyncio.sleep(0)
+        deleting = asyncio.create_task(house.archive.delete("shop", "q", 1))
+        for _ in range(20):  # it would be done by now
+            await house.archive._run(bool)
+        assert not deleting.done() or job_id not in jobs_in(directory)
+        kernel.may_sync = True
+        kernel.sync()
+        assert await deleting is not None
+        assert job_id not in jobs_in(directory)
+        await sync
+        await house.archive.stop()
+        await house.broker.close()
 
     async def test_reading_that_fails_is_told_in_words(
         self, disk: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -229,7 +229,7 @@ class Archive:
                 batch = [self._waiting[index] for index in range(min(len(self._waiting), _BATCH))]
                 try:
                     gone = await self._run(self._write, batch)
-                    self._forget(gone)
+                    await self._forget(gone)
                 except Exception as error:  # also what nobody thought of: those who read wait for this task
                     self._report(error)
                     if self._stopping.is_set():
@@ -285,10 +285,16 @@ class Archive:
             return self._put(rows[:middle]) + self._put(rows[middle:])
         return [job for job, _ in rows]
 
-    def _forget(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            if job.state in (COMPLETED, FAILED):
-                self._gateway.post(Delete(job.job_id))
+    async def _forget(self, jobs: list[Job]) -> None:
+        """Delete them in the engine; return when the log has that: after a crash they would be archived once more.
+
+        So would those that a client has deleted here meanwhile.
+        """
+        finished = [job.job_id for job in jobs if job.state in (COMPLETED, FAILED)]
+        for job_id in finished[:-1]:
+            self._gateway.post(Delete(job_id))
+        if finished:
+            await self._gateway.execute(Delete(finished[-1]))  # in the same turn, so it waits for all
 
     def _forget_at_once(self, job: Job) -> bool:
         """Return whether that worked; else it is tried again as for others."""
