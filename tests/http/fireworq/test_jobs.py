@@ -1,5 +1,6 @@
 """Jobs: pushed, sent, tried again, inspected, deleted; and the log of those that failed for good."""
 
+import asyncio
 import json
 import re
 import socket
@@ -14,7 +15,16 @@ from tests.http.fireworq.conftest import FLAGS
 from tests.http.fireworq.workers import Fireworq, Gate, replies, says
 from tests.server import ServerProcess
 from tests.webworker import Behaviour, Request, WebWorker, answer
-from workq.http.fireworq.listing import read_page
+from workq.broker import Broker, Clock
+from workq.commands import Lease, Release, Schedule
+from workq.dispatch.dispatcher import Dispatcher
+from workq.engine import Engine
+from workq.gateway import Gateway
+from workq.http.fireworq.jobs import spec_of, target_of
+from workq.http.fireworq.listing import list_jobs, read_page
+from workq.http.fireworq.structs import PushRequest
+from workq.http.names import numbered_jobs, queue_name
+from workq.replies import LeasedJobs
 from workq.version import VERSION
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)")
@@ -501,3 +511,31 @@ def test_jobs_and_failures_survive_a_kill_and_numbers_go_on(tmp_path: Path, work
 )
 def test_a_page_has_a_highest_limit(limit: str, expected: int) -> None:
     assert read_page({"limit": limit}).limit == expected
+
+
+@pytest.mark.parametrize("leaving", [40, 400])
+async def test_a_list_misses_no_job_and_has_none_twice_while_others_come_and_go(leaving: int) -> None:
+    broker = Broker(Engine(Clock().now_ms()), Clock(), asyncio.get_running_loop())
+    gateway = Gateway(broker)
+    nobody: Any = None
+    dispatcher = Dispatcher(gateway, lambda: nobody)
+    request = PushRequest("http://127.0.0.1:9/")
+    for number in range(1, 3_001):
+        meta = target_of(request, "q", number, "c", "", False).to_meta()
+        job_id = numbered_jobs("fireworq", "q").job_id(number)
+        await gateway.execute(Schedule(job_id, spec_of(request, "q"), gateway.now_ms(), b"", meta))
+    listing = asyncio.create_task(list_jobs(gateway, dispatcher, "q", "waiting", read_page({"limit": "10000"})))
+    await asyncio.sleep(0)
+    gone = 0
+    while not listing.done():
+        leased = gateway.post(Lease((queue_name("fireworq", "q"),), 0, fenced=True, count=leaving))
+        assert isinstance(leased, LeasedJobs)
+        gone += len(leased.jobs) - 1
+        gateway.post(Release(leased.jobs[0].job_id))  # this one is back, before all others
+        await asyncio.sleep(0)
+    numbers = [job.id for job in listing.result().jobs]
+    assert gone > 0
+    assert len(set(numbers)) == len(numbers)
+    assert set(numbers) >= set(range(1 + gone, 3_001))
+    await dispatcher.stop(0)
+    await broker.close()

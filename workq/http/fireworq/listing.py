@@ -27,6 +27,8 @@ _DEFAULT_LIMIT: Final = 100
 _HIGHEST_LIMIT: Final = 10_000
 # Jobs looked at in one go; then others have their turn.
 _SLICE: Final = 500
+# How many of these are looked at again, since those before them may have left meanwhile.
+_OVERLAP: Final = 100
 
 State: TypeAlias = Literal["grabbed", "waiting", "deferred"]
 _STATES: Final = {"waiting": "ready", "deferred": "scheduled"}  # what our engine calls them
@@ -85,19 +87,25 @@ async def list_jobs(gateway: Gateway, dispatcher: Dispatcher, queue: str, state:
 
 
 async def _slices(gateway: Gateway, dispatcher: Dispatcher, name: bytes, state: State) -> AsyncIterator[list[JobInfo]]:
-    """The jobs of a queue in a state, some at a time."""
+    """The jobs of a queue in a state, some at a time: all that are in it from the first to the last, and each once."""
     if state == "grabbed":
         replies = [await gateway.execute(InspectJob(job_id)) for job_id in dispatcher.sending(name)]
         yield [job for reply in replies if isinstance(reply, Jobs) for job in reply.jobs]
         return
     cursor = 0
+    seen: set[bytes] = set()
     while True:
         reply = await gateway.execute(InspectJobs(name, _STATES[state], cursor, _SLICE))
         found = reply.jobs if isinstance(reply, Jobs) else []
-        yield found
+        new = [job for job in found if job.job_id not in seen]
+        if cursor > 0 and len(new) == len(found):  # so many have left that there may be others before these
+            cursor = max(cursor - _SLICE, 0)
+            continue
+        yield new
+        seen.update([job.job_id for job in new])
         if len(found) < _SLICE:
             return
-        cursor += _SLICE
+        cursor += _SLICE - _OVERLAP
         await asyncio.sleep(0)
 
 
