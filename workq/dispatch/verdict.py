@@ -1,5 +1,6 @@
 """How the answer of a web worker is judged."""
 
+import json
 from http import HTTPStatus
 from typing import Final
 
@@ -24,10 +25,10 @@ SUCCESS: Final = Judgement("success")
 
 
 class _Words(msgspec.Struct):
-    """What a web worker says under json-status."""
+    """What a web worker says under json-status; None is like absent."""
 
-    status: str = ""
-    message: str = ""
+    status: str | None = None
+    message: str | None = None
 
 
 _decode_words: Final = msgspec.json.Decoder(_Words).decode
@@ -52,7 +53,7 @@ def phrase(status_code: int) -> str:
 
 def _judge_words(body: bytes, cut: bool) -> Judgement:
     try:
-        words = _decode_words(body)
+        words = _read_words(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         reason = str(error)
         if cut:
@@ -60,13 +61,36 @@ def _judge_words(body: bytes, cut: bool) -> Judgement:
         elif isinstance(error, RecursionError):
             reason = "it is nested too deeply"
         return Judgement("failure", "answer", f"Cannot parse body as JSON: {reason}: {_quoted(body)}")
-    if words.status == "success":
-        return Judgement("success", None, words.message)
-    if words.status == "failure":
-        return Judgement("failure", "answer", words.message)
-    if words.status == "permanent-failure":
-        return Judgement("permanent-failure", "answer", words.message)
-    return Judgement("failure", "answer", f"Invalid result status: {words.status!r}: {_quoted(body)}")
+    status, message = words.status or "", words.message or ""
+    if status == "success":
+        return Judgement("success", None, message)
+    if status == "failure":
+        return Judgement("failure", "answer", message)
+    if status == "permanent-failure":
+        return Judgement("permanent-failure", "answer", message)
+    return Judgement("failure", "answer", f"Invalid result status: {status!r}: {_quoted(body)}")
+
+
+def _read_words(body: bytes) -> _Words:
+    """The words of an answer. Half a character in it, where somebody has cut his text, is replaced.
+
+    Raises `msgspec.DecodeError`, `ValueError`, `RecursionError`.
+    """
+    try:
+        return _decode_words(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        try:
+            found = json.loads(body.decode("utf-8", "replace"), parse_constant=_refuse)
+        except ValueError:
+            raise error from None
+        words = msgspec.convert(found, _Words)
+        words.message = (words.message or "").encode("utf-8", "replace").decode()
+        return words
+
+
+def _refuse(constant: str) -> None:
+    """`NaN` and the like are no JSON."""
+    raise ValueError(constant)
 
 
 def _quoted(body: bytes) -> str:
