@@ -115,6 +115,23 @@ class TestQueues:
         message_id = enqueue(http, name, 1)
         assert receive(http, name) == {"id": message_id, "args": 1, "queue": name, "attempts": 1}
 
+    def test_a_name_may_have_1000_bytes(self, http: HttpClient) -> None:
+        longest = str(uuid.uuid4()).ljust(998) + "é"
+        assert is_empty_ok(create(http, longest))
+        message_id = enqueue(http, longest, 1)
+        assert receive(http, longest)["id"] == message_id
+        assert is_empty_ok(http.delete(f"/queues/{quote(longest)}"))
+        longer = longest.replace(" ", "x", 1) + "x"
+        answer = create(http, longer)
+        assert (answer.status, answer.text) == (
+            400,
+            "Invalid queue name: it has 1001 bytes, at most 1000 are allowed\n",
+        )
+        for name in (longer, longer * 2):
+            assert http.get(f"/queues/{quote(name)}").json is None
+            assert receive(http, name) is None
+            assert is_empty_ok(http.delete(f"/queues/{quote(name)}"))
+
     @pytest.mark.parametrize(
         ("query", "status", "text"),
         [

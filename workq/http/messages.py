@@ -25,12 +25,12 @@ from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway, job_spec, to_the_end
 from workq.http import web
 from workq.http.application import Application, HttpError, check_taken, plain_error, refuse_foreign_pages
-from workq.http.names import queue_name
+from workq.http.names import check_name, queue_name
 from workq.http.nesting import DEEPEST, is_too_deep
 from workq.http.pages import Page
 from workq.http.settings import MessagesSettings
 from workq.replies import Documents, JobInfo, Jobs, LatestJobs, LeasedJob
-from workq.values import COUNT, DAY_MS, LONGEST_QUEUE_TTR, TTL, Range, shown
+from workq.values import COUNT, DAY_MS, DOCUMENT_KEY_SIZE, LONGEST_QUEUE_TTR, TTL, Range, shown
 
 log = logging.getLogger("workq.http.messages")
 
@@ -38,7 +38,7 @@ LARGEST_MESSAGE: Final = 2 * 1_048_576
 DOOR: Final = "messages"
 _DOCUMENT: Final = "messages/queue/"
 # Stands for a queue that is deleted, as long as its messages are not: that takes several turns.
-_LEFTOVER: Final = "messages/leftover/"
+_LEFTOVER: Final = "messages/gone/"
 _LEASED: Final = 4  # as `inspect job` numbers the states
 _INTEGER: Final = Range("integer", -(2**63), 2**63 - 1)
 _COMPLETED: Final = 1  # flags in the archive
@@ -141,6 +141,7 @@ class MessagesDoor:
         name = _text(request, "name")
         if not name:  # no path would lead to it, not even to delete it
             raise HttpError(400, "The query parameter name is empty")
+        check_name("queue name", name)
         max_attempts, timeout_s = [_number(request, option) for option in _OPTIONS]
         _check_options([max_attempts, timeout_s])
         await to_the_end(self._make(name, max_attempts, timeout_s))
@@ -190,7 +191,7 @@ class MessagesDoor:
 
     async def _remove_leftover(self, name: str) -> None:
         """Remove what is left of a queue that is deleted, perhaps from before a crash."""
-        if not isinstance(await self._gateway.execute(c.GetDocument(_leftover_key(name))), Documents):
+        if await self._document(_leftover_key(name)) is None:
             return
         await self._gateway.execute(c.Clear(queue_name(DOOR, name)))
         options = c.ConfigureQueue(queue_name(DOOR, name), ttr_ms=0, max_attempts=0, to_back=False)
@@ -273,8 +274,14 @@ class MessagesDoor:
         return [(key.decode(), _decode_kept(value)) for key, value in reply.documents]
 
     async def _kept(self, name: str) -> _Kept | None:
-        reply = await self._gateway.execute(c.GetDocument(_key(name)))
-        return _decode_kept(reply.documents[0][1]) if isinstance(reply, Documents) else None
+        value = await self._document(_key(name))
+        return None if value is None else _decode_kept(value)
+
+    async def _document(self, key: bytes) -> bytes | None:
+        if len(key) > DOCUMENT_KEY_SIZE.highest:  # of a name that no queue can have
+            return None
+        reply = await self._gateway.execute(c.GetDocument(key))
+        return reply.documents[0][1] if isinstance(reply, Documents) else None
 
     async def _keep(self, name: str, kept: _Kept) -> None:
         """Remember a queue, and let the engine act on its options, for the messages that are in it, too."""

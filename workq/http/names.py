@@ -8,15 +8,25 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
-from workq.values import NAME_LENGTH, Range
+from workq.values import NAME_LENGTH, InvalidValue, Range
 
 _ESCAPED: Final = re.compile(rb"[^A-Za-z0-9.\-]")
 # Ends a name that was cut. It cannot come from escaping, where two hexadecimal digits follow the underscore.
 _CUT: Final = b"_."
 _HASH_DIGITS: Final = 32
 
+# In bytes, what doors take as the name of a queue: it goes into the keys of their documents, which have a limit.
+LONGEST_NAME: Final = 1_000
+
 # What a door may use as a number: unsigned, as 8 bytes.
 NUMBER: Final = Range("id", 0, 2**64 - 1)
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise `InvalidValue` if `name` is too long to be kept."""
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if size > LONGEST_NAME:
+        raise InvalidValue(f"Invalid {what}: it has {size} bytes, at most {LONGEST_NAME} are allowed")
 
 
 @lru_cache(4_096)

@@ -152,6 +152,18 @@ class TestQueues:
         assert http.put(f"/queue/{quote(queue)}", {}).json["name"] == queue
         assert http.get(f"/queue/{quote(queue)}").json["name"] == queue
 
+    def test_names_may_have_1000_bytes(self, fireworq: Fireworq) -> None:
+        http = fireworq.http
+        longest = name().ljust(998) + "é"
+        assert http.put(f"/queue/{quote(longest)}", {}).status == 200
+        assert http.put(f"/routing/{quote(longest)}", {"queue_name": longest}).status == 200
+        assert fireworq.push(longest)["id"] == 1
+        text = "400 Bad Request\n\nInvalid {}: it has 1001 bytes, at most 1000 are allowed\n"
+        answer = http.put(f"/queue/{quote(longest + 'x')}", {})
+        assert (answer.status, answer.text) == (400, text.format("queue name"))
+        answer = http.put(f"/routing/{quote(longest + 'x')}", {"queue_name": longest})
+        assert (answer.status, answer.text) == (400, text.format("category"))
+
     def test_queues_are_sorted_by_name(self, http: HttpClient) -> None:
         ending = name()
         for first in "cab":

@@ -14,7 +14,7 @@ from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway, to_the_end
 from workq.http.application import HttpError
 from workq.http.fireworq.structs import Queue, QueueRequest, Routing
-from workq.http.names import queue_name
+from workq.http.names import check_name, queue_name
 from workq.http.settings import FireworqSettings
 from workq.replies import Documents, Queues
 from workq.values import LEASE_BURST, LEASE_RATE, MAX_LEASED
@@ -70,7 +70,11 @@ class Definitions:
         return self._queues.get(name)
 
     async def put_queue(self, name: str, request: QueueRequest) -> Queue:
-        """Create or replace a queue. Raises `HttpError` for a rate without a burst, or the other way round."""
+        """Create or replace a queue. Raises `HttpError` for a rate without a burst, or the other way round.
+
+        Raises `InvalidValue` for a name that is too long.
+        """
+        check_name("queue name", name)
         queue = self._defined(name, request)
         await to_the_end(self._change_queue(name, queue))
         return queue
@@ -152,7 +156,11 @@ class Definitions:
         return self._routings.get(category)
 
     async def put_routing(self, category: str, name: str) -> Routing:
-        """Route a category to the queue `name`. Raises `HttpError` when there is no such queue."""
+        """Route a category to the queue `name`. Raises `HttpError` when there is no such queue.
+
+        Raises `InvalidValue` for a category that is too long.
+        """
+        check_name("category", category)
         if self.queue(name) is None:
             raise HttpError(404, f"No such queue: {name}")
         routing = Routing(name, category)
