@@ -65,3 +65,13 @@ class TestResult:
         assert read is not None
         assert read.output_cut
         assert result.output.startswith(read.output)
+
+    @pytest.mark.parametrize("character", ["x", "é", "\x00", '"'])
+    def test_so_is_a_message_if_that_is_not_enough(self, character: str) -> None:
+        result = PushResult("failure", 1, 2, 200, "answer", character * RESULT_SIZE.highest, "output")
+        written = result.to_result()
+        assert RESULT_SIZE.highest * 0.9 < len(written) <= RESULT_SIZE.highest
+        read = PushResult.from_result(written)
+        assert read is not None
+        assert (read.output, read.output_cut) == ("", True)
+        assert result.error.startswith(read.error)

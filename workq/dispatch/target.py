@@ -99,14 +99,18 @@ class PushResult(msgspec.Struct, frozen=True, omit_defaults=True):
     output_cut: bool = False
 
     def to_result(self) -> bytes:
-        """As the result of a job; an output that is too long for one is cut."""
+        """As the result of a job; an output that is too long for one is cut, and so is a message in `error` then."""
         result = _encode(self)
         if len(result) <= RESULT_SIZE.highest:
             return result
         shorter = self
-        while len(result) > RESULT_SIZE.highest:
+        while len(result) > RESULT_SIZE.highest and shorter.output:
             kept = len(shorter.output) * RESULT_SIZE.highest // (len(result) + 1_024)
             shorter = msgspec.structs.replace(shorter, output=shorter.output[:kept], output_cut=True)
+            result = _encode(shorter)
+        while len(result) > RESULT_SIZE.highest:
+            kept = len(shorter.error) * RESULT_SIZE.highest // (len(result) + 1_024)
+            shorter = msgspec.structs.replace(shorter, error=shorter.error[:kept])
             result = _encode(shorter)
         return result
 
