@@ -19,3 +19,9 @@ def test_levels_are_counted(opening: str, closing: str, levels: int) -> None:
 def test_what_stands_beside_each_other_or_in_strings_is_not_counted() -> None:
     for value in ([[]] * 2_000, ["[" * 2_000, '\\"' + "{" * 2_000], {"[" * 2_000: "\\"}):
         assert not is_too_deep(json.dumps(value).encode())
+
+
+def test_a_string_that_does_not_end_takes_no_longer_than_another() -> None:
+    """It took hours."""
+    assert is_too_deep(b"[" * (DEEPEST + 1) + b'"' + b'\\"' * 500_000)
+    assert not is_too_deep(b'"' + b'\\"' * 500_000 + b"[" * (DEEPEST + 1) + b"\\")

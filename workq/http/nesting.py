@@ -9,7 +9,8 @@ from itertools import accumulate
 from typing import Final
 
 DEEPEST: Final = 500
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# Also one that does not end, in text that only looks like JSON: to look for an end from each quote in it took hours.
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _NO_BRACKETS: Final = bytes([byte for byte in range(256) if byte not in b"[]{}"])
 _STEPS: Final = tuple([1 if byte in b"[{" else -1 for byte in range(256)])
 
