@@ -1,8 +1,10 @@
 """Bodies that are forms, as browsers send them."""
 
+import re
 from email import message_from_bytes
 from email.message import Message
 from email.policy import HTTP
+from itertools import takewhile
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -11,6 +13,12 @@ from workq.http.web import Request
 
 # What the Content-Type of a form begins with.
 FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
+# Forms have a handful of fields, about which little is said. To read more of either takes long, and nobody is served
+# meanwhile.
+_MOST_PARTS: Final = 100
+_LONGEST_HEAD: Final = 1_024
+# A part: the lines of its head, and its body.
+_PART: Final = re.compile(rb"[ \t]*((?:\r?\n[^\r\n]+)*)\r?\n\r?\n(.*)", re.DOTALL)
 
 
 def read_form(request: Request) -> dict[str, str]:
@@ -29,15 +37,31 @@ def read_form(request: Request) -> dict[str, str]:
 
 def _parts(content_type: str, body: bytes) -> list[tuple[str, str]]:
     """The fields of a form in parts. Raises `ValueError`."""
-    head = f"Content-Type: {' '.join(content_type.split())}\r\n\r\n"
-    form = message_from_bytes(head.encode("utf-8", "replace") + body, policy=HTTP)
-    if not form.is_multipart() or form.defects:
-        raise ValueError("its parts are not as they should be")
+    boundary = _head(b"Content-Type: " + " ".join(content_type.split()).encode()).get_boundary() or ""
+    delimiter = rb"\r?\n--" + re.escape(boundary.encode("utf-8", "replace")) + rb"(?=--|[ \t]*\r?\n)"
+    pieces = re.split(delimiter, b"\n" + body, maxsplit=_MOST_PARTS + 1)[1:]
+    parts = list(takewhile(_is_part, pieces))
+    if not boundary or len(parts) == len(pieces):
+        raise ValueError(f"its parts are not as they should be, or more than {_MOST_PARTS}")
     fields = []
-    for part in form.iter_parts():
-        assert isinstance(part, Message)
-        name = part.get_param("name", header="Content-Disposition")
-        if isinstance(name, str) and part.get_filename() is None:
-            value = part.get_payload(decode=True)
-            fields.append((name, value.decode() if isinstance(value, bytes) else ""))
+    for part in parts:
+        split = _PART.fullmatch(part)
+        if split is None:
+            raise ValueError("its parts are not as they should be")
+        head = _head(split[1].lstrip())
+        name = head.get_param("name", header="Content-Disposition")
+        if isinstance(name, str) and head.get_filename() is None:
+            fields.append((name, split[2].decode()))
     return fields
+
+
+def _is_part(piece: bytes) -> bool:
+    """Whether what stands behind a boundary is a part; else it is the end."""
+    return not piece.startswith(b"--")
+
+
+def _head(lines: bytes) -> Message:
+    """The headers in `lines`. Raises `ValueError`."""
+    if len(lines) > _LONGEST_HEAD:
+        raise ValueError(f"its headers are too long: at most {_LONGEST_HEAD} bytes are allowed for each part")
+    return message_from_bytes(lines + b"\r\n\r\n", policy=HTTP)

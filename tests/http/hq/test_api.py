@@ -242,6 +242,29 @@ class TestForms:
         job = hq.post("/job", body=body, Content_Type="multipart/form-data; boundary=x").json
         assert (job["url"], job["name"]) == (NOWHERE, "parts")
 
+    def test_parts_may_say_more_of_themselves(self, hq: Hq) -> None:
+        body = (
+            b'preamble\r\n--x y \r\ncontent-disposition: form-data; filename="f"; name="url"\r\n\r\nfile\r\n'
+            b"--x y\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=url\r\n\r\n"
+            + NOWHERE.encode()
+            + b'\r\n--x y\r\nContent-Disposition: form-data; name="comment"\r\n\r\n\r\n--x\r\n--x yz\r\n\xc3\xbc\r\n'
+            b"--x y\r\n\r\nnameless\r\n--x y--\r\n--x y\r\nepilogue"
+        )
+        job = hq.post("/job", body=body, Content_Type='multipart/form-data; boundary="x y"').json
+        assert (job["url"], job["comment"]) == (NOWHERE, "\r\n--x\r\n--x yz\r\nü")
+
+    @pytest.mark.parametrize(("count", "status"), [(100, 422), (101, 400), (500_000, 400)])
+    def test_there_may_be_100_parts(self, hq: Hq, count: int, status: int) -> None:
+        body = b"--x\r\n\r\n\r\n" * count + b"--x--\r\n"
+        error_of(hq.post("/job", body=body, Content_Type="multipart/form-data; boundary=x"), status)
+
+    @pytest.mark.parametrize("count", [30_000, 1_000_000])
+    def test_what_is_said_of_a_part_is_short(self, hq: Hq, count: int) -> None:
+        body = b"--x\r\nContent-Disposition: form-data" + b";a=b" * count + b"\r\n\r\n\r\n--x--\r\n"
+        error_of(hq.post("/job", body=body, Content_Type="multipart/form-data; boundary=x"), 400)
+        content_type = "multipart/form-data; boundary=x" + ";a=b" * 10_000
+        error_of(hq.post("/job", body=b"--x--\r\n", Content_Type=content_type), 400)
+
     def test_json_without_its_content_type_counts_as_a_form(self, hq: Hq) -> None:
         assert error_of(hq.post("/job", body=b'{"url": "x"}', Content_Type=FORM), 422) == "'url' is required"
 
