@@ -1,6 +1,7 @@
 """Many calls at a time: which wait for each other, which do not, and what a cancelled one leaves behind."""
 
 import asyncio
+import os
 import signal
 import socket
 import threading
@@ -209,6 +210,39 @@ def test_a_call_ends_before_its_client_is_closed_by_another_thread(url: str, que
 async def observe(url: str, queue: str) -> None:
     async with workq.AsyncClient(url) as client:
         await waiting_leases(client, queue)
+
+
+def test_a_forked_process_has_connections_of_its_own() -> None:
+    with ServerProcess() as server, workq.Client(url_of(server)) as client:
+        assert client.inspect_server().active_clients == 1
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = client.inspect_server().active_clients
+                client.quit()
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+        client.ping()
+
+
+def test_a_forked_process_has_a_pool_of_its_own(url: str, queue: str) -> None:
+    with workq.Client(url) as client, workq.Client(url) as observer, ThreadPoolExecutor(1) as threads:
+        leasing = threads.submit(client.lease, queue, timeout=60)
+        asyncio.run(observe(url, queue))
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            status = 1
+            try:
+                client.ping()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        job_id = observer.add(queue)
+        assert leasing.result(20).id == job_id
 
 
 def test_an_interrupted_call_does_not_leave_its_answer_to_the_next(url: str, queue: str) -> None:

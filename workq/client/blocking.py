@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import socket
 import threading
 import time
@@ -118,8 +119,9 @@ class Client(Caller):
     retry_for        seconds to go on trying when the server cannot be reached or the connection broke
     pool_size        connections, so many calls run at the same time; more threads wait for their turn
 
-    It connects at the first call and again when needed. Every method raises some of `WorkqError`; the constructor
-    raises `ClientError` for a URL or a codec that is not allowed. Use it as a context manager, or `close` it.
+    It connects at the first call and again when needed; a forked process makes connections of its own. Every method
+    raises some of `WorkqError`; the constructor raises `ClientError` for a URL or a codec that is not allowed. Use it
+    as a context manager, or `close` it.
 
     Example::
 
@@ -145,9 +147,9 @@ class Client(Caller):
             retry_for=retry_for,
             pool_size=pool_size,
         )
-        self._free = threading.BoundedSemaphore(pool_size)
-        self._idle: list[Wire] = []
+        self._pool_size = pool_size
         self._is_closed = False
+        self._start_pool()
 
     add = _method(methods.add)
     schedule = _method(methods.schedule)
@@ -195,6 +197,7 @@ class Client(Caller):
 
             client.quit()
         """
+        self._leave_to_parent()
         self._is_closed = True
         while (wire := self._pop_idle()) is not None:
             with contextlib.suppress(Broken):
@@ -209,7 +212,23 @@ class Client(Caller):
     ) -> None:
         self.close()
 
+    def _start_pool(self) -> None:
+        self._owner_pid = os.getpid()
+        self._free = threading.BoundedSemaphore(self._pool_size)
+        self._idle: list[Wire] = []
+
+    def _leave_to_parent(self) -> None:
+        """In a process that was forked, take no connection of the parent: each would read the other's replies.
+
+        The places of the pool, too: threads that held some of them are not there.
+        """
+        if self._owner_pid != os.getpid():
+            while (wire := self._pop_idle()) is not None:
+                wire.close()  # no more than the copy: the parent's stays open
+            self._start_pool()
+
     def _ask(self, call: Call[T]) -> r.Reply:
+        self._leave_to_parent()
         with self._free:
             if self._is_closed:
                 raise self._closed()
