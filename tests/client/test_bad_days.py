@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,10 @@ import workq
 from tests.client.conftest import url_of
 from tests.client.fakes import FakeServer, Script, hang_up, pass_on, say, silence, swallow_reply
 from tests.server import Dialogue, ServerProcess, reserved_port
+from workq import commands as c
+from workq.client import methods
+from workq.client.call import Call
+from workq.client.retry import Broken
 
 Connect = Callable[..., Any]
 ID = "61a444a0-6128-41c0-8078-cc757d3bd2d8"
@@ -148,6 +153,40 @@ def test_a_lease_goes_on_when_the_server_is_restarted(connect: Connect) -> None:
         with ServerProcess("--port", str(port)), workq.Client(url) as producer:
             job_id = producer.add("q", b"after the restart")
             assert leasing.result(20).id == job_id
+
+
+def test_a_wait_outlasts_several_restarts_but_no_lasting_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("workq.client.call.time", SimpleNamespace(monotonic=lambda: now))
+    client = workq.Client(retry_for=5)
+    hung_up = Broken("the server closed the connection", sent=True)
+    for call in (methods.result(client, ID, timeout=3600), methods.lease(client, "q", timeout=3600)):
+        now = 0.0
+        for minute in (10, 20, 30):
+            now = minute * 60.0
+            now += call.pause_after(hung_up)
+        assert isinstance(call.command, c.Result | c.Lease)
+        assert 0 <= 1_800_000 - call.command.wait_ms < 100
+        while (pause_s := pause_or_none(call, hung_up)) is not None:  # it comes back, and goes again at once
+            now += pause_s + 0.01
+        assert 1804 < now < 1806
+
+
+def test_a_silent_server_is_no_new_outage_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("workq.client.call.time", SimpleNamespace(monotonic=lambda: now))
+    call = methods.lease(workq.Client(retry_for=5), "q", timeout=60)
+    now += call.patience_s
+    while (pause_s := pause_or_none(call, Broken("no reply", sent=True))) is not None:
+        now += pause_s + call.patience_s
+    assert 90 < now < 130
+
+
+def pause_or_none(call: Call[Any], broken: Broken) -> float | None:
+    try:
+        return call.pause_after(broken)
+    except workq.ConnectionLost:
+        return None
 
 
 def wait_for_a_lease(observer: Dialogue) -> None:

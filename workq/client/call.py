@@ -164,7 +164,7 @@ class Call(Generic[T]):
         self._sent = self._sent or broken.sent
         if broken.garbled:
             raise self._error(ServerError, str(broken)) from broken
-        if self._backoff is None:
+        if self._backoff is None or self._broke_while_held(broken, now):
             self._backoff = Backoff()
             self._give_up_at = now + self._caller._retry_for_s
         if now >= self._give_up_at or (self._sent and _proofs(self.command) is None):
@@ -172,6 +172,16 @@ class Call(Generic[T]):
         pause = min(self._backoff.pause_s(), self._give_up_at - now)
         self._shorten_wait(now + pause)
         return pause
+
+    def _broke_while_held(self, broken: Broken, now: float) -> bool:
+        """Whether the server had been back and waited with us, so that this is another outage than the one before."""
+        command = self.command
+        tried_s = now - self._started
+        return (
+            broken.sent
+            and isinstance(command, WAITING)
+            and self._caller._retry_for_s < tried_s < command.wait_ms / 1000  # silence would have lasted longer
+        )
 
     def _shorten_wait(self, now: float) -> None:
         """A repeated wait goes on until the time at which the first would have ended."""
