@@ -6,6 +6,8 @@ import signal
 import sys
 import time
 
+import pytest
+
 import workq
 
 
@@ -28,6 +30,10 @@ def explode(payload: bytes) -> None:
 
 def leave(_: bytes) -> None:
     sys.exit(3)
+
+
+def fail_as_pytest_does(_: bytes) -> None:
+    pytest.fail("a BaseException")
 
 
 def end_process(payload: bytes) -> bytes:

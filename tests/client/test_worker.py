@@ -108,6 +108,16 @@ async def test_a_plain_function_may_raise_anything(url: str, client: workq.Async
             assert (await client.run(queue, timeout=20)).error == "CancelledError: from a loop of its own"
 
 
+async def test_what_is_no_exception_of_a_program_fails_its_job_too(
+    url: str, client: workq.AsyncClient, queue: str, add_function: Callable[..., None]
+) -> None:
+    worker = workq.Worker(url)
+    add_function(worker, queue, tasks.fail_as_pytest_does)
+    async with working(worker):
+        for _ in range(2):
+            assert (await client.run(queue, timeout=20)).error == "Failed: a BaseException"
+
+
 async def test_a_function_knows_its_job(
     url: str, client: workq.AsyncClient, queue: str, add_function: Callable[..., None]
 ) -> None:

@@ -156,7 +156,9 @@ class Function:
         """Await an `async` function."""
         try:
             return self._outcome(await self.call(self._enter(job, report)))
-        except (Exception, SystemExit) as error:  # a function that wants to exit ends itself, not the worker
+        except (asyncio.CancelledError, KeyboardInterrupt):  # meant for the worker
+            raise
+        except BaseException as error:  # a function that wants to exit ends itself, not the worker
             return _failure(error)
 
     def _enter(self, job: Job, report: Report) -> Any:
