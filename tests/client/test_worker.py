@@ -6,6 +6,8 @@ import logging
 import multiprocessing
 import os
 import re
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -813,6 +815,47 @@ def test_a_worker_runs_in_a_thread_and_is_stopped_from_another(url: str, queue: 
     worker.stop()
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_a_program_that_starts_its_worker_in_its_own_processes_is_told(url: str, queue: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, workq\n"
+        "worker = workq.Worker()\n"
+        "@worker.job(sys.argv[1], processes=True)\n"
+        "def upper(payload):\n"
+        "    return payload.upper()\n"
+        "worker.run()\n"
+    )
+    command = [sys.executable, str(program), queue]
+    environment = {**os.environ, "WORKQ_SERVER": url, "PYTHONPATH": str(Path(workq.__file__).parent.parent)}
+    with (
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process,
+        workq.Client(url) as client,
+    ):
+        try:
+            outcome = client.run(queue, b"a", timeout=20, ttr=20)
+        finally:
+            process.terminate()
+            _, said = process.communicate(timeout=20)
+        assert outcome.error == "the process that ran it ended itself with status 1"
+        assert "put what starts it below `if __name__ == '__main__':`" in said
+        assert process.returncode == 0
+
+
+async def test_a_process_that_cannot_be_started_fails_its_job_alone(
+    url: str, client: workq.AsyncClient, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("no processes here")
+
+    worker = workq.Worker(url)
+    worker.job(queue, processes=True)(tasks.upper)
+    async with working(worker):
+        with monkeypatch.context() as patched:
+            patched.setattr(multiprocessing.get_context("spawn").Process, "start", refuse)
+            assert (await client.run(queue, b"a", timeout=20)).error == "RuntimeError: no processes here"
+        assert (await client.run(queue, b"a", timeout=20)).result == b"A"
 
 
 @pytest.mark.parametrize(

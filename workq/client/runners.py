@@ -316,6 +316,10 @@ class ProcessRunner(ThreadRunner):
             return outcome
         except (EOFError, OSError) as error:
             return Outcome(Verdict.FAILED, _reason(f"the process that ran it {self._bury() or error}"))
+        except Exception as error:  # whatever it is, it must not end the thread, for which the slot would wait for ever
+            self.interrupt()
+            self._bury()
+            return _failure(error)
 
     def _send(self, job: Job) -> "multiprocessing.connection.Connection":
         """Give the process the job, and another one if it died while it had none: this job has not begun then."""

@@ -11,6 +11,7 @@ refuses the first lease; then the worker goes on without, and without what build
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -103,7 +104,8 @@ class Worker:
 
         concurrency  jobs of this queue at the same time
         codec        another than the worker's
-        processes    run a plain function in processes instead of threads; it must be at the top of a module
+        processes    run a plain function in processes instead of threads; it must be at the top of a module, and what
+                     starts the worker below ``if __name__ == "__main__":``
         time_limit   seconds that the function has for a job; without it an hour or, if that is longer, the job's TTR
         heartbeat    whether the worker keeps the lease meanwhile, by touching the job a few times in its TTR. So the
                      TTR can be short, and the job of a worker that died is soon with another. Without it the function
@@ -194,6 +196,12 @@ class Worker:
                 loop.call_soon_threadsafe(stopping.set)
 
     def _check_functions(self) -> None:
+        # So multiprocessing itself asks. A worker in there would lease jobs, which its own processes could never do.
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise ClientError(
+                "the processes of a worker import the main module, and must not start the worker there: "
+                "put what starts it below `if __name__ == '__main__':`"
+            )
         if not self._functions:
             raise ClientError("the worker has no functions: register them with @worker.job(name)")
         try:
