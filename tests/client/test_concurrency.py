@@ -13,8 +13,10 @@ import pytest
 
 import workq
 from tests.client.conftest import url_of
-from tests.client.fakes import FakeServer, say
+from tests.client.fakes import FakeServer, say, silence
 from tests.server import ServerProcess, reserved_port
+
+ID = "61a444a0-6128-41c0-8078-cc757d3bd2d8"
 
 
 @pytest.fixture
@@ -115,6 +117,27 @@ async def test_closing_ends_the_calls_under_way(url: str, queue: str) -> None:
     await client.close()
     with pytest.raises(workq.ClientError, match="the client is closed"):
         await asyncio.wait_for(lease, 10)
+
+
+async def test_closing_leaves_open_whether_a_call_under_way_was_done() -> None:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hear(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        loop.call_soon_threadsafe(asked.set)
+        silence(connection)
+
+    with FakeServer(hear) as server:
+        client = workq.AsyncClient(server.url)
+        adding = asyncio.create_task(client.add("q", id=ID))
+        await asyncio.wait_for(asked.wait(), 10)
+        await client.close()
+        with pytest.raises(workq.ConnectionLost, match="the client is closed; whether the server did it") as lost:
+            await asyncio.wait_for(adding, 10)
+        assert (lost.value.outcome_unknown, lost.value.job_id) == (True, ID)
+        with pytest.raises(workq.ClientError, match=f"add job {ID}: the client is closed$"):
+            await client.add("q", id=ID)
 
 
 @pytest.mark.parametrize("method", ["add", "lease"])  # on the shared connection, and on one of its own

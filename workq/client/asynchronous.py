@@ -143,7 +143,7 @@ class AsyncClient(Caller):
 
     async def _ask(self, call: Call[T]) -> r.Reply:
         if self._is_closed:
-            raise self._closed()
+            raise call.closed()
         if isinstance(call.command, WAITING):
             return await self._ask_alone(call)
         link = self._shared.now() or await self._shared.get()

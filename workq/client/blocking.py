@@ -231,7 +231,7 @@ class Client(Caller):
         self._leave_to_parent()
         with self._free:
             if self._is_closed:
-                raise self._closed()
+                raise call.closed()
             wire = self._take()
             try:
                 reply = wire.ask(call.command, call.patience_s)

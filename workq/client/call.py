@@ -117,9 +117,6 @@ class Caller:
                 action = action.removesuffix(" job")  # the error itself says "job" before the id
             raise ClientError(str(error), self.url, action, job_id) from error.__cause__
 
-    def _closed(self) -> ClientError:
-        return ClientError("the client is closed", self.url)
-
 
 class Call(Generic[T]):
     """One method call: its command, the meaning of its reply, and the rules for trying again."""
@@ -195,6 +192,12 @@ class Call(Generic[T]):
         elif isinstance(command, c.Result):
             self.command = c.Result(command.job_id, max(0, command.wait_ms - waited_ms))
         self._started = now
+
+    def closed(self) -> WorkqError:
+        """What ends a call whose client has been closed. One that was sent may have been done all the same."""
+        if self._sent and not isinstance(self.command, WAITING):
+            return self._lost(Broken("the client is closed", sent=True))
+        return ClientError("the client is closed", self._caller.url, _action(self.command), self._job_id())
 
     def _lost(self, broken: Broken) -> ConnectionLost:
         outcome = "whether the server did it is unknown" if self._sent else "nothing was sent"
