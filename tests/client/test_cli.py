@@ -294,6 +294,7 @@ def test_exit_statuses_tell_what_happened(run: Run, queue: str) -> None:
     ("args", "words"),
     [
         (["add", "two words"], "Invalid Name: 'two words', 1 to 255 of"),
+        (["add", "\udcff"], "Invalid Name: '"),
         (["add", "q", "--ttr", "0"], "Invalid TTR: '0' is not a whole number from 1"),
         (["add", "q", "--id", "123"], "Invalid ID: '123' is not a UUID"),
         (["add", "q", "--retry-backoff", "2"], "Invalid retry backoff: 2 is nothing without a retry delay"),

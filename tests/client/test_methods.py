@@ -1,5 +1,6 @@
 """What every method promises: one suite for both clients, against a real server."""
 
+import math
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -447,9 +448,25 @@ def test_errors_have_the_servers_words_its_address_and_the_job(connect: Connect,
         client.lease(queue, "b", timeout=0.01)
 
 
+def test_text_that_cannot_be_sent_is_refused(connect: Connect) -> None:
+    client = connect()
+    for broken in ("\udcff", "\ud800"):
+        with pytest.raises(workq.ClientError, match=r"add: Invalid Name: '.*', 1 to 255 of"):
+            client.add(broken)
+        with pytest.raises(workq.ClientError, match=r"delete job .*: Invalid ID: '.*' is not a UUID"):
+            client.delete(broken)
+
+
+def test_a_timeout_may_be_without_end(connect: Connect, url: str) -> None:
+    connect(url, connect_timeout=math.inf, reply_timeout=math.inf, retry_for=math.inf).ping()
+
+
 @pytest.mark.parametrize(
     "url",
-    ["", "127.0.0.1:9922", "http://127.0.0.1", "workq://", "workq://h:0", "workq://h:65536", "workq://h/q", "unix:"],
+    [
+        *("", "127.0.0.1:9922", "http://127.0.0.1", "workq://", "workq://h:0", "workq://h:65536", "workq://h/q"),
+        *("unix:", "workq://a..b", f"workq://{'a' * 64}:1", "workq://\udcff:1"),
+    ],
 )
 def test_an_address_of_another_form_is_refused(connect: Connect, url: str) -> None:
     with pytest.raises(workq.ClientError, match=r"Invalid server address: .*; allowed are workq://host:port, "):

@@ -38,7 +38,7 @@ class Address:
         if match is not None:
             host = match[1] or match[2]
             port = int(match[3]) if match[3] else _DEFAULT_PORT
-            if 1 <= port <= 65_535:
+            if 1 <= port <= 65_535 and _may_be_host(host):
                 shown_host = f"[{host}]" if ":" in host else host
                 return cls(f"workq://{shown_host}:{port}", host, port, "")
         raise ClientError(
@@ -47,3 +47,12 @@ class Address:
 
     def __str__(self) -> str:
         return self.url
+
+
+def _may_be_host(host: str) -> bool:
+    """Whether the resolver would take it: it refuses some, as ``a..b``, with an error that nobody expects of it."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True

@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 Seconds: TypeAlias = float | timedelta
 
+# Sockets take no time that is much longer, and whoever says math.inf means something like this.
+LONGEST_TIMEOUT_S: Final = 7 * 86_400
+
 # Commands that the server may hold back; everything behind them on their connection waits too.
 WAITING: Final = (c.Lease, c.Run, c.Result, c.Results)
 
@@ -92,8 +95,8 @@ class Caller:
             self._codec = find_codec(codec)
         except InvalidValue as error:
             raise ClientError(str(error), self.url) from None
-        self._connect_timeout_s = in_seconds(connect_timeout)
-        self._reply_timeout_s = in_seconds(reply_timeout)
+        self._connect_timeout_s = min(in_seconds(connect_timeout), LONGEST_TIMEOUT_S)
+        self._reply_timeout_s = min(in_seconds(reply_timeout), LONGEST_TIMEOUT_S)
         self._retry_for_s = in_seconds(retry_for)
         for name, seconds in (("connect_timeout", self._connect_timeout_s), ("reply_timeout", self._reply_timeout_s)):
             if not seconds > 0:

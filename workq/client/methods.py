@@ -84,7 +84,7 @@ def _whole(what: Range, value: int) -> int:
 def _id(value: JobId) -> bytes:
     if not isinstance(value, str | uuid.UUID):
         raise InvalidValue(f"Invalid ID: {value!r} is neither a str nor a UUID")
-    return check_id(value.bytes if isinstance(value, uuid.UUID) else parse_id(value.encode()))
+    return check_id(value.bytes if isinstance(value, uuid.UUID) else parse_id(_bytes(value)))
 
 
 def _new_id(value: JobId | None) -> bytes:
@@ -94,7 +94,11 @@ def _new_id(value: JobId | None) -> bytes:
 def _name(value: str) -> bytes:
     if not isinstance(value, str):
         raise InvalidValue(f"Invalid Name: {value!r} is not a str")
-    return check_name(value.encode())
+    return check_name(_bytes(value))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # bytes that are no text come so from a shell, to be refused
 
 
 def _body(size: Range, data: bytes) -> bytes:
