@@ -215,6 +215,12 @@ def test_json_is_for_scripts(run: Run, queue: str) -> None:
     }
 
 
+@pytest.mark.parametrize("args", [["queue", "--max-len=5"], ["pause"], ["resume"]])
+def test_json_names_the_queue_where_there_is_nothing_else_to_say(run: Run, queue: str, args: list[str]) -> None:
+    assert run(*args, queue).stdout == ""
+    assert json.loads(run(*args, queue, "--json").stdout) == {"name": queue}
+
+
 def test_bytes_that_are_no_text_are_base64_in_json(run: Run, client: workq.Client, queue: str) -> None:
     client.add(queue, b"\xff\x00")
     job = json.loads(run("lease", queue, "--json").stdout)

@@ -50,6 +50,7 @@ def queue(
             max_attempts=max_attempts,
             returned=returned,
         )
+    _done(session, name)
 
 
 @click.command()
@@ -65,6 +66,7 @@ def pause(session: Session, name: str) -> None:
     """
     with session.client() as client:
         client.pause(name)
+    _done(session, name)
 
 
 @click.command()
@@ -80,6 +82,7 @@ def resume(session: Session, name: str) -> None:
     """
     with session.client() as client:
         client.resume(name)
+    _done(session, name)
 
 
 @click.command()
@@ -100,3 +103,8 @@ def clear(session: Session, name: str, state: Literal["ready", "scheduled", "fai
         print_json({"name": name, "deleted": deleted})
     else:
         click.echo(deleted)
+
+
+def _done(session: Session, name: str) -> None:
+    if session.json:
+        print_json({"name": name})
