@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import workq
-from tests.client.fakes import FakeServer, say
+from tests.client.fakes import FakeServer, hang_up, say
 from workq.cli.main import workq as command
 from workq.cli.top import Sampler
 
@@ -500,6 +501,24 @@ def test_drain_reports_an_output_that_is_too_long(run: Run, client: workq.Client
     for job_id in [client.add(queue) for _ in range(2)]:
         result = run("drain", queue, "--exec", "head -c 1048577 /dev/zero", "--limit", "1", status=5)
         assert f"workq: job {job_id}: Invalid result size: '1048577' is not" in result.stderr
+
+
+def test_drain_reports_what_is_done_when_the_server_is_back(run: Run) -> None:
+    answered: list[bytes] = []
+
+    def one_job(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"+OK 1\r\n%b q 60000 0\r\n\r\n" % MISSING.encode())
+
+    def hear(connection: socket.socket) -> None:
+        answered.append(connection.recv(65_536))
+        connection.sendall(b"+OK\r\n")
+
+    here = say(b"+OK 1\r\nserver 3\r\nactive-clients 1\r\nevicted-jobs 0\r\nstarted 2030-01-01T00:00:00Z\r\n")
+    with FakeServer(here, one_job, hang_up, hear) as server:
+        result = run("drain", "q", "--exec", "echo done", "--limit", "1", "--server", server.url)
+    assert result.stdout == f"{MISSING} done\n"
+    assert answered == [b"complete %b 5\r\ndone\n\r\n" % MISSING.encode()]
 
 
 def test_drain_kills_a_command_that_takes_too_long(run: Run, client: workq.Client, queue: str) -> None:

@@ -27,6 +27,8 @@ _BATCH: Final = 1000
 _KEYS: Final = ("name", "payload", "payload_base64", "id", "at", "ttr", "ttl", "priority", "max_attempts", "max_fails")
 # How much of a command's standard error becomes the reason of a failed job.
 _REASON: Final = 4096
+# Work that is done is worth some trouble to report, while the server is being restarted, say.
+_REPORT_FOR_S: Final = 30
 
 
 @click.command("import")
@@ -194,6 +196,8 @@ def drain(
     session: Session = context.obj
     failed = 0
     with session.client() as client:
+        client.inspect_server()  # a wrong address is told at once; later on a restart may take its time
+    with session.client(retry_for=_REPORT_FOR_S) as client:
         for _ in itertools.repeat(None) if limit is None else range(limit):
             try:
                 job = client.lease(*names, timeout=timeout)

@@ -15,9 +15,9 @@ T = TypeVar("T")
 class CommandClient(workq.Client):
     """A client for which a value that cannot be sent is wrong usage of the command, and no business of the server."""
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str | None, *, retry_for: float = 0) -> None:  # at a shell one tries again by hand
         try:
-            super().__init__(url, retry_for=0)  # whoever sits at a shell tries again by hand
+            super().__init__(url, retry_for=retry_for)
         except workq.ClientError as error:
             raise click.UsageError(error.text) from None
 

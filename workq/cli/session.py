@@ -30,11 +30,11 @@ class Session:
         self.server: str | None = None
         self.json = False
 
-    def client(self) -> workq.Client:
-        """A client that reports at once what is wrong."""
+    def client(self, *, retry_for: float = 0) -> workq.Client:
+        """A client that reports at once what is wrong, or tries again for some seconds when the server is away."""
         from workq.cli.client import CommandClient  # not at the start: `workq --help` needs none
 
-        return CommandClient(self.server)
+        return CommandClient(self.server, retry_for=retry_for)
 
 
 def shared_options(command: F) -> F:
