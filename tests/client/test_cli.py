@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -519,6 +520,27 @@ def test_drain_reports_what_is_done_when_the_server_is_back(run: Run) -> None:
         result = run("drain", "q", "--exec", "echo done", "--limit", "1", "--server", server.url)
     assert result.stdout == f"{MISSING} done\n"
     assert answered == [b"complete %b 5\r\ndone\n\r\n" % MISSING.encode()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_drain_and_its_command(
+    url: str, client: workq.Client, queue: str, number: int, tmp_path: Path
+) -> None:
+    job_id = client.add(queue)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "workq.cli", "drain", queue, "--server", url, "--exec"]
+    # It has read its standard input to the end: `drain` has started it, and waits for it.
+    with subprocess.Popen([*command, f"cat; exec 3>'{pipe}'; echo runs >&3; exec sleep 60"]) as drain:
+        try:
+            with open(pipe) as said:
+                assert said.readline() == "runs\n"
+                drain.send_signal(number)
+                assert drain.wait(20) != 0
+                assert said.read() == ""  # nobody has the other end any more
+        finally:
+            drain.kill()
+    assert client.inspect_job(job_id).state is workq.JobState.LEASED
 
 
 def test_drain_kills_a_command_that_takes_too_long(run: Run, client: workq.Client, queue: str) -> None:

@@ -10,7 +10,9 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any, BinaryIO, Final
 
 import click
@@ -197,7 +199,7 @@ def drain(
     failed = 0
     with session.client() as client:
         client.inspect_server()  # a wrong address is told at once; later on a restart may take its time
-    with session.client(retry_for=_REPORT_FOR_S) as client:
+    with _ended_in_order(), session.client(retry_for=_REPORT_FOR_S) as client:
         for _ in itertools.repeat(None) if limit is None else range(limit):
             try:
                 job = client.lease(*names, timeout=timeout)
@@ -211,6 +213,26 @@ def drain(
     if failed:
         click.echo(f"workq: {failed} jobs failed", err=True)
         context.exit(JOB_FAILED)
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Have the signals that end a process end the shell command with it, which is in a session of its own.
+
+    Otherwise it would go on beside the one that gets the job next. What is ignored, as by nohup, stays so.
+    """
+    ending = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for each in ending:
+        signal.signal(each, _end)
+    try:
+        yield
+    finally:
+        for each in ending:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _print_job(session: Session, job: workq.Job) -> None:
