@@ -528,3 +528,16 @@ def test_a_closed_client_says_so(connect: Connect, url: str, farewell: str) -> N
     getattr(client, farewell)()
     with pytest.raises(workq.ClientError, match="the client is closed"):
         client.inspect_server()
+
+
+def test_a_payload_that_cannot_be_decoded_does_not_cost_the_other_jobs_of_a_lease(
+    connect: Connect, url: str, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, client = connect(url), connect(url, codec="json")
+    first, broken, last = [plain.add(queue, payload) for payload in (b"1", b"{", b"3")]
+    assert [job.id for job in client.lease_many(queue, count=10, timeout=0)] == [first, last]
+    assert f"lease of job {broken}: 1 bytes cannot be decoded as json" in caplog.text
+    plain.release(broken)
+    with pytest.raises(workq.ClientError, match="cannot be decoded as json") as caught:
+        client.lease_many(queue, count=10, timeout=0)
+    assert caught.value.job_id == broken

@@ -3,6 +3,7 @@
 `Client` and `AsyncClient` have these functions as methods, wrapped in the few lines that carry a `Call` out.
 """
 
+import logging
 import math
 import uuid
 from collections.abc import Iterable
@@ -53,6 +54,8 @@ JobId: TypeAlias = str | uuid.UUID
 DEFAULT_TTR: Final = timedelta(minutes=1)
 DEFAULT_TTL: Final = timedelta(days=1)
 DEFAULT_TIMEOUT: Final = timedelta(minutes=1)
+
+log = logging.getLogger("workq.client")
 
 _SMALLEST_RATE: Final = 0.001
 
@@ -397,7 +400,9 @@ def lease_many(
 ) -> Call[list[Job]]:
     """Take up to `count` (1 to 1000) ready jobs at a time, waiting up to `timeout` seconds for the first.
 
-    There is at least one; the other arguments and errors are those of `lease`.
+    There is at least one; the other arguments and errors are those of `lease`. A job whose payload the client's codec
+    cannot decode costs the others nothing: it is left out, a line in the log of ``workq.client`` names it, and it is an
+    error only if there is no other.
 
     Example::
 
@@ -410,7 +415,17 @@ def lease_many(
     )
 
     def read(reply: r.LeasedJob | r.LeasedJobs) -> list[Job]:
-        return [_job(caller, each) for each in (reply.jobs if isinstance(reply, r.LeasedJobs) else [reply])]
+        jobs, errors = [], []
+        for each in reply.jobs if isinstance(reply, r.LeasedJobs) else [reply]:
+            try:
+                jobs.append(_job(caller, each))
+            except ClientError as error:
+                errors.append(error)
+        if not jobs:
+            raise errors[0]
+        for each_error in errors:
+            log.warning("%s; it goes back to its queue at the end of its TTR", each_error)
+        return jobs
 
     return Call(caller, command, read)
 
