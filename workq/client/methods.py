@@ -321,7 +321,9 @@ def run(
 ) -> Call[JobResult]:
     """Have a job done and wait for its `JobResult`. The job lives only as long as this call.
 
-    timeout  seconds to wait for a worker, 0 to 86 400; one that is at work then is waited for until its TTR ends
+    timeout  seconds to wait for a worker, 0 to 86 400; one that is at work then is waited for until its TTR ends. A
+             worker that keeps the job puts that off, but this call does not wait longer than `timeout`, `ttr` and the
+             client's `reply_timeout` together: choose it for the whole of the work
     ttr, priority, payload, id   as in `add`
 
     A job that failed is no error here: see `JobResult.success`. Raises `Timeout`, `ClientError`, `ServerError`, and
