@@ -213,9 +213,9 @@ class Client(Caller):
         self.close()
 
     def _start_pool(self) -> None:
-        self._owner_pid = os.getpid()
         self._free = threading.BoundedSemaphore(self._pool_size)
         self._idle: list[Wire] = []
+        self._owner_pid = os.getpid()  # the last: another thread that finds it takes what stands above
 
     def _leave_to_parent(self) -> None:
         """In a process that was forked, take no connection of the parent: each would read the other's replies.
