@@ -79,6 +79,10 @@ export class Connection {
       this.#asked.shift();
       settle();
     }
+    if (this.#received.length > 0) {
+      this.#fail(new Error('the server said something without being asked'));
+      this.close();
+    }
   }
 
   #fail(error) {
@@ -114,6 +118,12 @@ class Reply {
   }
 }
 
+/** A name or an id. A blank or a line end in one would make another request of it, and of the payload one more. */
+function word(text) {
+  if (!/^[A-Za-z0-9_.-]{1,255}$/.test(text)) throw new Error(`not a name or an id: ${JSON.stringify(text)}`);
+  return text;
+}
+
 export class Client {
   #port;
   #host;
@@ -127,7 +137,7 @@ export class Client {
   /** Create a job; resolves to its id. Times are in milliseconds. */
   async add(name, payload, { id = randomUUID(), ttr = 60_000, ttl = 86_400_000 } = {}) {
     const bytes = Buffer.from(payload);
-    const line = `add ${id} ${name} ${ttr} ${ttl} ${bytes.length}`;
+    const line = `add ${word(id)} ${word(name)} ${ttr} ${ttl} ${bytes.length}`;
     try {
       await this.#ask(line, bytes);
     } catch (error) {
@@ -141,36 +151,36 @@ export class Client {
   }
 
   /** Wait up to `timeout` for a job of one of the queues `names`; null if there was none. */
-  lease(names, timeout) {
-    return this.#wait(`lease ${[names].flat().join(' ')} ${timeout}`, null, (reply) => {
+  async lease(names, timeout) {
+    return this.#wait(`lease ${[names].flat().map(word).join(' ')} ${timeout}`, null, (reply) => {
       const [id, name, ttr, size] = reply.line().split(' ');
       return { id, name, ttr: Number(ttr), payload: reply.payload(Number(size)) };
     });
   }
 
   /** Wait up to `timeout` for the result of a job; null if there is none yet. */
-  result(id, timeout) {
-    return this.#wait(`result ${id} ${timeout}`, null, readResult);
+  async result(id, timeout) {
+    return this.#wait(`result ${word(id)} ${timeout}`, null, readResult);
   }
 
   /** Have a job done and wait for its result; null if no worker did it within `timeout`. */
-  run(name, payload, timeout, { id = randomUUID(), ttr = 60_000 } = {}) {
+  async run(name, payload, timeout, { id = randomUUID(), ttr = 60_000 } = {}) {
     const bytes = Buffer.from(payload);
-    return this.#wait(`run ${id} ${name} ${ttr} ${timeout} ${bytes.length}`, bytes, readResult);
+    return this.#wait(`run ${word(id)} ${word(name)} ${ttr} ${timeout} ${bytes.length}`, bytes, readResult);
   }
 
-  complete(id, result = '') {
+  async complete(id, result = '') {
     const bytes = Buffer.from(result);
-    return this.#ask(`complete ${id} ${bytes.length}`, bytes);
+    return this.#ask(`complete ${word(id)} ${bytes.length}`, bytes);
   }
 
-  fail(id, reason = '') {
+  async fail(id, reason = '') {
     const bytes = Buffer.from(reason);
-    return this.#ask(`fail ${id} ${bytes.length}`, bytes);
+    return this.#ask(`fail ${word(id)} ${bytes.length}`, bytes);
   }
 
-  delete(id) {
-    return this.#ask(`delete ${id}`, null);
+  async delete(id) {
+    return this.#ask(`delete ${word(id)}`, null);
   }
 
   close() {

@@ -70,6 +70,11 @@ new_id() {
     fi
 }
 
+# A blank or a line end in a name or an id would make another request of it, and of the payload one more.
+check_word() {
+    [[ $1 =~ ^[A-Za-z0-9_.-]{1,255}$ ]] || die 2 "'$1' is not a name or an id"
+}
+
 milliseconds() {
     case $1 in
         '' | *[!0-9]*) die 2 "'$1' is not a whole number of seconds" ;;
@@ -84,6 +89,7 @@ shift
 case $command in
     add)
         need 2 "$@"
+        check_word "$1"
         connect
         id=$(new_id)
         printf 'add %s %s 60000 86400000 %d\r\n%s\r\n' "$id" "$1" "${#2}" "$2" >&3
@@ -92,6 +98,7 @@ case $command in
         ;;
     lease)
         need 2 "$@"
+        check_word "$1"
         wait_ms=$(milliseconds "$2")
         connect
         printf 'lease %s %d\r\n' "$1" "$wait_ms" >&3
@@ -103,6 +110,7 @@ case $command in
         ;;
     complete | fail)
         need 1 "$@"
+        check_word "$1"
         connect
         result=${2-}
         printf '%s %s %d\r\n%s\r\n' "$command" "$1" "${#result}" "$result" >&3
@@ -110,6 +118,7 @@ case $command in
         ;;
     result)
         need 2 "$@"
+        check_word "$1"
         wait_ms=$(milliseconds "$2")
         connect
         printf 'result %s %d\r\n' "$1" "$wait_ms" >&3
@@ -121,6 +130,7 @@ case $command in
         ;;
     delete)
         need 1 "$@"
+        check_word "$1"
         connect
         printf 'delete %s\r\n' "$1" >&3
         expect_ok

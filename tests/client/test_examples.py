@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import uuid
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import workq
-from tests.client.fakes import FakeServer, pass_on, say, swallow_reply
+from tests.client.fakes import FakeServer, pass_on, say, silence, swallow_reply
 from tests.server import ServerProcess
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -181,6 +182,44 @@ def test_the_node_client_as_a_module(server: ServerProcess, environment: dict[st
 
 
 @needs_node
+def test_the_node_client_makes_no_request_of_a_name(server: ServerProcess, environment: dict[str, str]) -> None:
+    assert isinstance(server.address, tuple)
+    program = f"""
+        import {{ Client }} from './examples/client.mjs';
+        const client = new Client({{ port: {server.address[1]}, host: '{server.address[0]}' }});
+        const asked = [client.add('two words', 'x'), client.delete('x\\r\\nquit'), client.add('node-name', 'y')];
+        const done = await Promise.allSettled(asked);
+        console.log(JSON.stringify(done.map(({{ status, reason }}) => reason?.message ?? status)));
+        client.close();
+    """
+    done = run("node --input-type=module -", environment, input=program.encode())
+    assert json.loads(done.stdout) == [
+        'not a name or an id: "two words"',
+        r'not a name or an id: "x\r\nquit"',
+        "fulfilled",
+    ]
+
+
+@needs_node
+def test_the_node_client_takes_nothing_unasked_for_an_answer(environment: dict[str, str]) -> None:
+    def say_too_much(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"+OK\r\n+OK\r\n")
+        silence(connection)
+
+    with FakeServer(say_too_much, say(b"-SERVER-ERROR full\r\n")) as server:
+        program = f"""
+            import {{ Client }} from './examples/client.mjs';
+            const client = new Client({{ port: {server.url.rpartition(":")[2]} }});
+            await client.add('q', 'x');
+            await client.add('q', 'y').catch((error) => console.log(error.message));
+            client.close();
+        """
+        done = run("node --input-type=module -", environment, input=program.encode())
+    assert done.stdout == b"SERVER-ERROR: full\n"
+
+
+@needs_node
 def test_the_node_client_repeats_an_add_whose_answer_was_lost(
     server: ServerProcess, environment: dict[str, str]
 ) -> None:
@@ -233,6 +272,10 @@ def test_the_bash_client_tells_what_is_wrong(environment: dict[str, str]) -> Non
     bash_client(
         environment, "result", "x", "soon", status=2, error=b"client.sh: 'soon' is not a whole number of seconds\n"
     )
+    bash_client(
+        environment, "add", "two words", "x", status=2, error=b"client.sh: 'two words' is not a name or an id\n"
+    )
+    bash_client(environment, "delete", "x\r\nquit", status=2, error=b"client.sh: 'x\r\nquit' is not a name or an id\n")
     done = run("examples/client.sh", environment)
     assert done.returncode == 2
     assert done.stderr.startswith(b"  client.sh add NAME PAYLOAD")
