@@ -541,3 +541,13 @@ def test_a_payload_that_cannot_be_decoded_does_not_cost_the_other_jobs_of_a_leas
     with pytest.raises(workq.ClientError, match="cannot be decoded as json") as caught:
         client.lease_many(queue, count=10, timeout=0)
     assert caught.value.job_id == broken
+
+
+def test_a_payload_that_cannot_be_decoded_hides_no_job_of_a_list(connect: Connect, url: str, queue: str) -> None:
+    plain, client = connect(url), connect(url, codec="json")
+    for payload in (b"1", b"{", b"3"):
+        plain.add(queue, payload)
+    assert [info.payload for info in client.inspect_jobs(queue)] == [1, b"{", 3]
+    recurring = plain.recur(queue, b"{", every=3600)
+    assert b"{" in [info.payload for info in client.inspect_recurring() if info.id == recurring]
+    plain.delete(recurring)

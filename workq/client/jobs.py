@@ -103,6 +103,7 @@ _STATES: Final = tuple(JobState)
 class JobInfo:
     """A job as `inspect_job`, `inspect_jobs` and `inspect_scheduled_jobs` show it.
 
+    payload       decoded by the client's codec, or the bytes as they are if it cannot
     ttr, ttl      seconds; a job of `run` has the ttl 0
     max_attempts  leases allowed, 0 for no limit; `attempts` is how many there were, since the last `retry`
     max_fails     the fail that is final, 0 and 1 both mean the first; `fails` is how many there were
@@ -235,6 +236,7 @@ class QueueInfo:
 class RecurringInfo:
     """A recurring job as `inspect_recurring` shows it.
 
+    payload      decoded by the client's codec, or the bytes as they are if it cannot
     rule         ``every:<ms>`` or ``cron:`` with its fields joined by ``_`` and, behind an ``@``, the time zone
     overlap      ``skip`` if the next job waits while the last one is unfinished, else ``allow``
     occurrences  how many became jobs; `skipped` did not, because a later one took their place

@@ -755,7 +755,7 @@ def inspect_recurring(caller: Caller, *, cursor: int = 0, limit: int = LIMIT.hig
     command = c.InspectRecurring(_whole(CURSOR, cursor), _whole(LIMIT, limit))
 
     def read(reply: r.RecurringJobs) -> list[RecurringInfo]:
-        return [RecurringInfo.of(info, caller._codec.decode(info.payload)) for info in reply.jobs]
+        return [RecurringInfo.of(info, _shown_payload(caller, info.payload)) for info in reply.jobs]
 
     return Call(caller, command, read)
 
@@ -766,4 +766,12 @@ def _listing(caller: Caller, state: str, name: str, cursor: int, limit: int) -> 
 
 
 def _job_infos(caller: Caller, reply: r.Jobs) -> list[JobInfo]:
-    return [JobInfo.of(info, caller._codec.decode(info.payload)) for info in reply.jobs]
+    return [JobInfo.of(info, _shown_payload(caller, info.payload)) for info in reply.jobs]
+
+
+def _shown_payload(caller: Caller, data: bytes) -> Any:
+    """Decoded, or as it is: one job that failed because of its payload must not hide the others of the list."""
+    try:
+        return caller._codec.decode(data)
+    except InvalidValue:
+        return data
