@@ -97,6 +97,19 @@ async def test_a_cancelled_call_leaves_the_connection_to_the_others(url: str, qu
             assert (await client.inspect_job(str(job_id))).state is workq.JobState.NEW
 
 
+async def test_a_call_does_not_get_the_failure_that_a_cancelled_one_would_have_got(queue: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    async with workq.AsyncClient(f"workq://127.0.0.1:{port}", retry_for=0) as client:
+        others = asyncio.all_tasks()
+        adding = asyncio.create_task(client.add(queue))
+        await asyncio.sleep(0)
+        adding.cancel()
+        await asyncio.wait(asyncio.all_tasks() - others)  # the connecting one, too
+        with await asyncio.to_thread(ServerProcess, "--port", str(port)):
+            await client.add(queue)
+
+
 async def test_waiting_calls_use_no_more_connections_than_the_pool_has(url: str, queue: str) -> None:
     async with workq.AsyncClient(url) as observer, workq.AsyncClient(url, pool_size=2) as client:
         before = (await observer.inspect_server()).active_clients

@@ -155,6 +155,13 @@ class SharedLink:
         link = self.now()
         if link is not None:
             return link
+        left = self._opening
+        if left is not None and left.done():  # by callers who were cancelled: what it came to is old news
+            self._opening = None
+            if not left.cancelled() and left.exception() is None:
+                self._link = left.result()
+                if not self._link.is_broken:
+                    return self._link
         if self._opening is None:
             self._opening = asyncio.create_task(Link.open(self._address, self._connect_timeout_s))
         opening = self._opening
