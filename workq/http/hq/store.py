@@ -6,6 +6,7 @@ the engine is looked at first, so none is missed.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -13,7 +14,7 @@ import msgspec
 from sortedcontainers import SortedSet
 
 from workq.archive import Archive, ArchivedJob, Fate, Query
-from workq.commands import Add, Fail, InspectJob, InspectJobIds, InspectQueue
+from workq.commands import Add, Fail, InspectJob, InspectJobIds, InspectQueue, Result
 from workq.dispatch import PushResult, PushTarget
 from workq.dispatch.dispatcher import Dispatcher
 from workq.engine.job import COMPLETED, Job
@@ -38,6 +39,8 @@ _DROPPED_AT_A_PUSH: Final = 2
 _DROPPED_AT_ONCE: Final = 10_000
 # The dispatcher keeps the lease of a job up while it is being sent; when the server dies, it ends after this.
 _TTR_MS: Final = 10_000
+# How long the answer to a stop waits until the log has it, at most.
+_STOP_MS: Final = 5_000
 # Flags of a job in the archive.
 _SUCCESS: Final = 1
 _FAILURE: Final = 2
@@ -139,6 +142,9 @@ class Store:
         """Cancel a job that is waiting or running."""
         job_id = self._names.job_id(job.number)
         if job.state == "running" and self._dispatcher.cancel(job_id):
+            with contextlib.suppress(ServerUnavailable):  # it ends all the same
+                # When the log has it: after a crash it would be sent again.
+                await self._gateway.execute(Result(job_id, _STOP_MS))
             return
         now_ms = self._gateway.now_ms()
         text = "stopped before it was sent" if job.state == "waiting" else "stopped"
