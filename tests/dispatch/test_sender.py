@@ -411,6 +411,7 @@ class TestBadUrls:
             ("", "no-url", "the job has no URL"),
             ("http://[", "no-url", "cannot parse the URL 'http://['"),
             ("http://localhost:99999/", "no-url", "cannot parse the URL"),
+            (f"http://{'é.' * 4_096}", "no-url", "cannot parse the URL"),
             ("hello", "connection", "the URL 'hello' begins neither with http:// nor with https://"),
             ("file:///etc/passwd", "connection", "the URL 'file:///etc/passwd' begins neither"),
             ("http:///path", "connection", "the URL 'http:///path' has no host"),

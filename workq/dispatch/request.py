@@ -45,6 +45,8 @@ _MOST_REMEMBERED: Final = 1_000
 _LONGEST_REMEMBERED: Final = 4_096
 
 _LONGEST_REASON: Final = 300
+# Names end far below, with the password that may stand before them. To translate one of a megabyte took 17 s.
+_has_long_host: Final = re.compile(r"[^/?#]*//[^/?#]{8192}").match
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -168,6 +170,8 @@ def _begin(url: str, user_agent: str, content_type: str, keep_alive: bool) -> Be
 
 
 def _parse(text: str) -> URL:
+    if _has_long_host(text):
+        raise PushFailed("no-url", f"cannot parse the URL {shown(text)}: its host is too long")
     try:
         url = URL(text)
         if url.scheme in ("http", "https") and url.host:
