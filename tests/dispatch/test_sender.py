@@ -202,7 +202,7 @@ class TestVerdicts:
             (b'{"status": "failure", "message": "later"}', "failure", "later"),
             (b'{"status": "permanent-failure", "message": "no"}', "permanent-failure", "no"),
             (b'{"status": "success", "message": null}', "success", ""),
-            (b'{"status": "success", "message": "cut \\ud83d"}', "success", "cut ?"),
+            (b'{"status": "success", "message": "cut \\ud83d"}', "success", "cut \N{REPLACEMENT CHARACTER}"),
             (b'{"status": "success", "message": "cut \xf0\x9f"}', "success", "cut \ufffd"),
             (b'{"status": "success", "data": "\\ud83d\xff"}', "success", ""),
             (b'{"status": "success\\ud83d"}', "failure", "Invalid result status: "),

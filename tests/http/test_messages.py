@@ -283,6 +283,10 @@ class TestMessages:
         assert answer.text.startswith("Something went wrong: the message is not JSON")
         assert receive(http, queue) is None
 
+    def test_half_a_character_becomes_the_one_for_such(self, http: HttpClient, queue: str) -> None:
+        assert http.post(f"/queues/{queue}/enqueue", body=rb'"cut \ud83d"').status == 200
+        assert receive(http, queue)["args"] == "cut \N{REPLACEMENT CHARACTER}"
+
     def test_nesting_has_a_limit(self, http: HttpClient, queue: str) -> None:
         answer = http.post(f"/queues/{queue}/enqueue", body=b"[" * 501 + b"]" * 501)
         assert answer.status == 400

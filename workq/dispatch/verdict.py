@@ -1,6 +1,5 @@
 """How the answer of a web worker is judged."""
 
-import json
 from http import HTTPStatus
 from typing import Final
 
@@ -8,6 +7,7 @@ import msgspec
 
 from workq.dispatch.answer import OUTPUT_LIMIT
 from workq.dispatch.target import ErrorKind, Outcome, Verdict
+from workq.halves import decode_halves
 
 # What an error quotes of an answer that it cannot read.
 _QUOTED: Final = 500
@@ -72,25 +72,17 @@ def _judge_words(body: bytes, cut: bool) -> Judgement:
 
 
 def _read_words(body: bytes) -> _Words:
-    """The words of an answer. Half a character in it, where somebody has cut his text, is replaced.
+    """The words of an answer; what is no UTF-8 is replaced.
 
     Raises `msgspec.DecodeError`, `ValueError`, `RecursionError`.
     """
     try:
-        return _decode_words(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        try:
-            found = json.loads(body.decode("utf-8", "replace"), parse_constant=_refuse)
-        except ValueError:
-            raise error from None
-        words = msgspec.convert(found, _Words)
-        words.message = (words.message or "").encode("utf-8", "replace").decode()
-        return words
-
-
-def _refuse(constant: str) -> None:
-    """`NaN` and the like are no JSON."""
-    raise ValueError(constant)
+        return decode_halves(_decode_words, body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = body.decode("utf-8", "replace").encode()
+        if text == body:
+            raise
+        return decode_halves(_decode_words, text)
 
 
 def _quoted(body: bytes) -> str:

@@ -23,6 +23,7 @@ from workq import commands as c
 from workq.archive import Archive, ArchivedJob, Query
 from workq.engine.job import COMPLETED, Job
 from workq.gateway import Gateway, job_spec, to_the_end
+from workq.halves import decode_halves
 from workq.http import web
 from workq.http.application import Application, HttpError, check_taken, plain_error, refuse_foreign_pages
 from workq.http.names import check_name, queue_name
@@ -203,9 +204,8 @@ class MessagesDoor:
 
     async def _enqueue(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        body = request.body
         try:
-            decode(body)
+            body = decode_halves(_checked, request.body)
         except (msgspec.DecodeError, RecursionError) as error:
             raise HttpError(400, f"Something went wrong: the message is not JSON: {error}") from None
         if is_too_deep(body):
@@ -304,6 +304,12 @@ class MessagesDoor:
             flags=_COMPLETED if job.state == COMPLETED else _FAILED,
             data=encode(_Ended(msgspec.Raw(job.payload), job.attempts)),
         )
+
+
+def _checked(body: bytes) -> bytes:
+    """`body`. Raises `msgspec.DecodeError`, `RecursionError` if it is no JSON."""
+    decode(body)
+    return body
 
 
 def _key(name: str) -> bytes:

@@ -70,7 +70,6 @@ class TestPush:
             (b'{"url": "http://x", "run_after": 1.5}', "$.run_after"),
             (b'{"url": "http://x", "max_retries": "3"}', "$.max_retries"),
             (b'{"url": "http://x", "timeout": []}', "$.timeout"),
-            (b'{"url": "http://x", "payload": "\\ud800"}', "Invalid"),
             (b'{"url": "http://x", "payload": %b}' % (b"[" * 501 + b"]" * 501), "nested too deeply"),
             (b"[]", "Expected `object | null`"),
             (b"x", "Invalid JSON"),
@@ -128,6 +127,8 @@ class TestWhatIsSent:
             (b"null", b""),
             (b"5", b"5"),
             (b'"{\\"id\\": 1}"', b'{"id": 1}'),
+            (b'"cut \\ud83d"', "cut \N{REPLACEMENT CHARACTER}".encode()),
+            (rb'["\ud83d\ud83d\ude00", "\\ud83d", "\ude00\n"]', rb'["\ufffd\ud83d\ude00", "\\ud83d", "\ufffd\n"]'),
         ],
     )
     def test_the_payload_is_the_body(self, fireworq: Fireworq, payload: bytes, body: bytes) -> None:

@@ -127,6 +127,11 @@ class TestPush:
         assert job["payload"] == payload
         assert hq.finished(job["id"])["payload"] == payload
 
+    def test_half_a_character_becomes_the_one_for_such(self, hq: Hq) -> None:
+        body = rb'{"url": "%b", "name": "cut \ude00", "payload": "cut \ud83d"}' % NOWHERE.encode()
+        job = hq.post("/job", body=body, Content_Type="application/json").json
+        assert (job["name"], job["payload"]) == ("cut \N{REPLACEMENT CHARACTER}",) * 2
+
     def test_a_payload_may_be_nested_so_and_so_deeply(self, hq: Hq) -> None:
         deep, too_deep = [b'{"url": "http://127.0.0.1:1/", "payload": %b}' % (b"[" * n + b"]" * n) for n in (500, 501)]
         pushed = hq.ask("POST", "/job", body=deep, Content_Type="application/json")

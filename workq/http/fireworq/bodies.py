@@ -4,6 +4,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from workq.halves import decode_halves
 from workq.http.application import HttpError
 from workq.http.web import Request, Response
 
@@ -15,7 +16,7 @@ _encode: Final = msgspec.json.Encoder().encode
 def read_json(request: Request, decoder: msgspec.json.Decoder[T | None]) -> T | None:
     """The JSON of the body, whatever its Content-Type says. Raises `HttpError`."""
     try:
-        return decoder.decode(request.body)
+        return decode_halves(decoder.decode, request.body)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise HttpError(400, f"Invalid JSON: {error}") from None
 

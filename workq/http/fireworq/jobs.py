@@ -32,7 +32,7 @@ def body_of(payload: msgspec.Raw) -> bytes:
     raw = bytes(payload).strip()
     body = b"" if raw == b"null" else raw
     if raw.startswith(b'"'):
-        body = decode(raw, type=str).encode("utf-8", "surrogatepass")
+        body = decode(raw, type=str).encode()
     elif is_too_deep(raw):
         raise HttpError(400, f"Invalid payload: it is nested too deeply: {DEEPEST} levels are allowed")
     if len(body) > PAYLOAD_SIZE.highest:

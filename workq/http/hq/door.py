@@ -10,6 +10,7 @@ import msgspec
 from workq.archive import Archive
 from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway
+from workq.halves import decode_halves
 from workq.http.application import Application, HttpError
 from workq.http.forms import FORMS, read_form
 from workq.http.hq.ids import LARGEST_ID, Ids, parse_id, shown_duration
@@ -259,7 +260,7 @@ def _read(request: Request, decode: Callable[[bytes], T], take_form: Callable[[_
 def _decoded(decode: Callable[[bytes], T], body: bytes) -> T:
     try:
         body.decode()  # what is only passed on is not looked at below
-        return decode(body)
+        return decode_halves(decode, body)
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
     except RecursionError:
