@@ -295,6 +295,18 @@ class TestWithALog:
         await made.dispatcher.stop(0)
         await made.broker.close()
 
+    async def test_what_is_stored_of_a_queue_is_so_though_who_asked_is_gone(self, house: House) -> None:
+        asking = asyncio.create_task(house.dispatcher.push_queue(b"other"))
+        while house.gateway.post(ListDocuments(b"push/other")) == Documents([]):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await house.until(lambda: house.dispatcher.is_pushed(b"other"))
+
+    async def test_of_those_who_ask_at_once_the_last_is_right(self, house: House) -> None:
+        await asyncio.gather(house.dispatcher.unpush_queue(b"q"), house.dispatcher.push_queue(b"q"))
+        assert house.dispatcher.is_pushed(b"q")
+        assert house.gateway.post(ListDocuments(b"push/q")) != Documents([])
+
     async def test_jobs_are_sent_and_their_outcomes_kept(self, house: House) -> None:
         jobs = [await house.add() for _ in range(20)]
         for job_id in jobs:

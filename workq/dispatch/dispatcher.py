@@ -33,7 +33,7 @@ from workq.dispatch.request import one_line
 from workq.dispatch.sender import Sender, Sending
 from workq.dispatch.target import MOST_SENDING, PushedQueue, PushResult, PushTarget
 from workq.engine.job import COMPLETED, NEVER_MS, Job
-from workq.gateway import Gateway, ServerUnavailable
+from workq.gateway import Gateway, ServerUnavailable, to_the_end
 from workq.replies import Documents, Jobs, LeasedJob, LeasedJobs, Ok, Unavailable
 from workq.values import WAIT_TIMEOUT, InvalidValue
 
@@ -156,6 +156,7 @@ class Dispatcher:
         self._toucher: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None  # somebody waits until nothing is being sent
         self._counting = False
+        self._changing = asyncio.Lock()  # which queues are pushed
         self._watcher: Watcher | None = None
 
     def watch(self, watcher: Watcher) -> None:
@@ -169,22 +170,30 @@ class Dispatcher:
 
         concurrency  how many of them are sent at a time, at most 1000; None for as it was
         """
-        most = self._queue(name).most if concurrency is None else min(concurrency, MOST_SENDING)
-        if not self.is_pushed(name) or most != self._queue(name).most:
-            await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, _encode(PushedQueue(most))))
-            self.limit(name, most)
-            self._begin_leasing(name)
+        await to_the_end(self._push_queue(name, concurrency))
+
+    async def _push_queue(self, name: bytes, concurrency: int | None) -> None:
+        async with self._changing:
+            most = self._queue(name).most if concurrency is None else min(concurrency, MOST_SENDING)
+            if not self.is_pushed(name) or most != self._queue(name).most:
+                await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, _encode(PushedQueue(most))))
+                self.limit(name, most)
+                self._begin_leasing(name)
 
     async def unpush_queue(self, name: bytes) -> None:
         """Push no more jobs of the queue `name`; those that are being sent go on. Raises `ServerUnavailable`."""
-        queue = self._queues.get(name)
-        if queue is None or queue.leaser is None:
-            return
-        await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, b""))
-        leaser, queue.leaser = queue.leaser, None
-        if leaser is not None:
-            leaser.cancel()
-            await asyncio.wait([leaser])
+        await to_the_end(self._unpush_queue(name))
+
+    async def _unpush_queue(self, name: bytes) -> None:
+        async with self._changing:
+            queue = self._queues.get(name)
+            if queue is None or queue.leaser is None:
+                return
+            await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, b""))
+            leaser, queue.leaser = queue.leaser, None
+            if leaser is not None:
+                leaser.cancel()
+                await asyncio.wait([leaser])
 
     def limit(self, name: bytes, most: int) -> None:
         """Send at most so many jobs of the queue `name` at a time, until the server stops."""
