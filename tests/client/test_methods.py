@@ -181,6 +181,17 @@ def test_the_json_codec_serves_payloads_and_results(connect: Connect, url: str, 
     assert client.result(job_id).result == [1, None]
 
 
+def test_a_result_that_cannot_be_decoded_is_named_among_others(connect: Connect, url: str, queue: str) -> None:
+    raw, client = connect(url), connect(url, codec="json")
+    good, bad = client.add(queue), client.add(queue)
+    for job_id, result in ((good, b"1"), (bad, b"{")):
+        assert raw.lease(queue).id == job_id
+        raw.complete(job_id, result)
+    with pytest.raises(workq.ClientError, match=f"result of job {bad}: 1 bytes cannot be decoded as json") as caught:
+        client.results([good, bad])
+    assert caught.value.job_id == bad
+
+
 def test_a_pair_of_functions_is_a_codec(connect: Connect, url: str, queue: str) -> None:
     client = connect(url, codec=(lambda number: str(number).encode(), int))
     client.add(queue, 42)

@@ -357,7 +357,8 @@ def results(caller: Caller, ids: Iterable[JobId], *, timeout: Seconds = DEFAULT_
 
     Returns the `JobResult` of each that has one when the wait ends, in the order of `ids`; ask again for the others.
     Jobs that are not there are left out. Raises `Timeout` when there is no result yet, `NotFound` when there is none of
-    these jobs, `ConnectionLost`, `ServerError`, `ClientError`.
+    these jobs, `ConnectionLost`, `ServerError`, and `ClientError`, for a result that the client's codec cannot decode,
+    too: the error's `job_id` is that of the job to leave out.
 
     Example::
 
@@ -375,8 +376,12 @@ def results(caller: Caller, ids: Iterable[JobId], *, timeout: Seconds = DEFAULT_
 
 
 def _job_result(caller: Caller, reply: r.JobResult) -> JobResult:
-    value = caller._codec.decode(reply.result) if reply.success else reply.result
-    return JobResult(id_text(reply.job_id), reply.success, value)
+    job_id = id_text(reply.job_id)
+    try:
+        value = caller._codec.decode(reply.result) if reply.success else reply.result
+    except InvalidValue as error:
+        raise ClientError(str(error), caller.url, "result of", job_id) from error.__cause__
+    return JobResult(job_id, reply.success, value)
 
 
 def lease(caller: Caller, *names: str, timeout: Seconds = DEFAULT_TIMEOUT, fenced: bool = False) -> Call[Job]:
