@@ -369,7 +369,8 @@ class TestWrongRequests:
             await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + line)
             assert (await client.answer())[0] == 431
 
-    async def test_who_is_refused_while_he_sends_can_read_why(self) -> None:
+    async def test_who_is_refused_while_he_sends_can_read_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("workq.http.web.connection.LINGER_S", 60.0)  # longer than he takes
         async with serving() as served:
             client = await served.client()
             await client.send(post(b"").replace(b"Length: 0", b"Length: 10000000000"))
