@@ -12,18 +12,15 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.durable import durable
 from tests.http.client import Answer, HttpClient
 from tests.http.client import until as wait_until
 from tests.server import ServerProcess, reserved_port
 from workq.archive import Archive
-from workq.broker import Broker, Clock
 from workq.commands import ListDocuments
-from workq.commit import GroupCommit
-from workq.engine import Engine
-from workq.gateway import Gateway
 from workq.http.messages import MessagesDoor
 from workq.http.web import Headers, Request, Response
-from workq.log import open_log
+from workq.log.files import Files
 from workq.replies import Documents
 from workq.server.config import load_settings
 
@@ -491,32 +488,27 @@ def test_a_queue_that_was_being_deleted_at_a_kill_starts_empty(tmp_path: Path) -
 
 
 async def test_a_queue_is_deleted_with_its_messages_though_its_client_is_gone(tmp_path: Path) -> None:
-    loop = asyncio.get_running_loop()
-    engine = Engine(Clock().now_ms())
-    log = open_log(tmp_path, 1_048_576, engine.state, lambda *_: None)
-    broker = Broker(engine, Clock(), loop, GroupCommit(engine, log, "always", 1.0, loop))
-    gateway = Gateway(broker)
-    archive = Archive(None, gateway)
-    door = MessagesDoor(gateway, archive, load_settings([], {}).messages).application()
-
-    async def ask(method: str, target: str, body: bytes = b"") -> Response:
-        request = Request(method, target, Headers({}), "")
-        request.body = body
-        return await door.answer(request)
-
     new_queue = "/queues?name=q&max_attempts=2&visibility_timeout_seconds=30"
-    assert (await ask("POST", new_queue)).status == 200
-    assert (await ask("POST", "/queues/q/enqueue", b"1")).status == 200
-    deleting = loop.create_task(ask("DELETE", "/queues/q"))
-    while gateway.post(ListDocuments(b"messages/queue/")) != Documents([]):
-        await asyncio.sleep(0)
-    deleting.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await deleting
-    assert (await ask("POST", new_queue)).status == 200
-    assert (await ask("GET", "/queues/q/receive")).body == b"null"
-    await archive.stop()
-    await broker.close()
+    async with durable(Files(tmp_path)) as (_, gateway):
+        archive = Archive(None, gateway)
+        door = MessagesDoor(gateway, archive, load_settings([], {}).messages).application()
+
+        async def ask(method: str, target: str, body: bytes = b"") -> Response:
+            request = Request(method, target, Headers({}), "")
+            request.body = body
+            return await door.answer(request)
+
+        assert (await ask("POST", new_queue)).status == 200
+        assert (await ask("POST", "/queues/q/enqueue", b"1")).status == 200
+        deleting = asyncio.create_task(ask("DELETE", "/queues/q"))
+        while gateway.post(ListDocuments(b"messages/queue/")) != Documents([]):
+            await asyncio.sleep(0)
+        deleting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await deleting
+        assert (await ask("POST", new_queue)).status == 200
+        assert (await ask("GET", "/queues/q/receive")).body == b"null"
+        await archive.stop()
 
 
 def test_messages_are_ordinary_jobs(server: ServerProcess) -> None:

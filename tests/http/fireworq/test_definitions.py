@@ -11,21 +11,18 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.durable import durable
 from tests.http.client import HttpClient
 from tests.http.fireworq.conftest import FLAGS
 from tests.http.fireworq.workers import Fireworq
 from tests.server import ServerProcess
 from tests.webworker import WebWorker
-from workq.broker import Broker, Clock
 from workq.commands import ListDocuments
-from workq.commit import GroupCommit
 from workq.dispatch.dispatcher import Dispatcher
-from workq.engine import Engine
-from workq.gateway import Gateway
 from workq.http.fireworq.definitions import Definitions
 from workq.http.fireworq.structs import QueueRequest
 from workq.http.names import queue_name
-from workq.log import open_log
+from workq.log.files import Files
 from workq.replies import Documents
 from workq.server.config import load_settings
 from workq.version import VERSION
@@ -310,18 +307,13 @@ class TestClientsThatHangUp:
 
     @pytest.fixture
     async def house(self, tmp_path: Path) -> AsyncIterator[tuple[Definitions, Dispatcher]]:
-        loop = asyncio.get_running_loop()
-        engine = Engine(Clock().now_ms())
-        log = open_log(tmp_path, 1_048_576, engine.state, lambda *_: None)
-        broker = Broker(engine, Clock(), loop, GroupCommit(engine, log, "always", 1.0, loop))
-        gateway = Gateway(broker)
         nobody: Any = None
-        dispatcher = Dispatcher(gateway, lambda: nobody)
-        definitions = Definitions(gateway, dispatcher, load_settings([], {}).fireworq)
-        await definitions.start()
-        yield definitions, dispatcher
-        await dispatcher.stop(0)
-        await broker.close()
+        async with durable(Files(tmp_path)) as (_, gateway):
+            dispatcher = Dispatcher(gateway, lambda: nobody)
+            definitions = Definitions(gateway, dispatcher, load_settings([], {}).fireworq)
+            await definitions.start()
+            yield definitions, dispatcher
+            await dispatcher.stop(0)
 
     async def hang_up(self, change: Callable[[], Awaitable[object]], when: Callable[[], bool]) -> None:
         task = asyncio.ensure_future(change())

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.durable import durable
 from tests.http.client import until
 from tests.http.hq.door import NOWHERE, Hq, configured, error_of
 from tests.log.disks import Kernel, MemoryFiles, RecordingFiles
@@ -20,7 +21,6 @@ from tests.webworker import WebWorker, answer
 from workq.archive import Archive
 from workq.broker import Broker, Clock
 from workq.commands import PutDocument
-from workq.commit import GroupCommit
 from workq.dispatch.addresses import AddressRules
 from workq.dispatch.dispatcher import Dispatcher
 from workq.dispatch.sender import Sender
@@ -31,8 +31,8 @@ from workq.http.hq.ids import Ids
 from workq.http.hq.job import Given
 from workq.http.hq.listing import Listing
 from workq.http.hq.store import Found, Store
-from workq.log import open_log
 from workq.log.filelog import open_files
+from workq.log.files import Files
 
 # For root, to whom permissions mean nothing otherwise.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
@@ -216,62 +216,52 @@ class TestStop:
         worker.behaviours["/"] = worker.hang
         files = RecordingFiles(tmp_path)
         kernel = files.kernel = Kernel(files)
-        loop = asyncio.get_running_loop()
-        engine = Engine(Clock().now_ms())
-        log = open_files(files, 1_048_576, engine.state, lambda *_: None)
-        broker = Broker(engine, Clock(), loop, GroupCommit(engine, log, "always", 1.0, loop))
-        gateway = Gateway(broker)
-        archive = Archive(None, gateway)
-        dispatcher = Dispatcher(gateway, lambda: Sender(AddressRules(), gateway.now_ms, gateway.run_queue))
-        await dispatcher.start()
-        store = Store(gateway, archive, dispatcher, Ids(0, 0), 1)
-        job = await store.push(worker.url(), Given(), b"")
-        await asyncio.to_thread(worker.wait_for_requests, 1)
-        kernel.may_sync = False
-        other = loop.create_task(gateway.execute(PutDocument(b"other", b"x")))
-        while not kernel.started:  # the disk is slow, and what is done meanwhile waits
-            await asyncio.sleep(0)
-        running = await store.find(int(job.id))
-        assert running is not None
-        stopping = loop.create_task(store.stop(running))
-        while not engine.state.finished and not any([each.state == FAILED for each in engine.state.jobs.values()]):
-            await asyncio.sleep(0)
+        async with durable(files) as (engine, gateway):
+            archive = Archive(None, gateway)
+            dispatcher = Dispatcher(gateway, lambda: Sender(AddressRules(), gateway.now_ms, gateway.run_queue))
+            await dispatcher.start()
+            store = Store(gateway, archive, dispatcher, Ids(0, 0), 1)
+            job = await store.push(worker.url(), Given(), b"")
+            await asyncio.to_thread(worker.wait_for_requests, 1)
+            kernel.may_sync = False
+            other = asyncio.create_task(gateway.execute(PutDocument(b"other", b"x")))
+            while not kernel.started:  # the disk is slow, and what is done meanwhile waits
+                await asyncio.sleep(0)
+            running = await store.find(int(job.id))
+            assert running is not None
+            stopping = asyncio.create_task(store.stop(running))
+            while not engine.state.finished and not any([each.state == FAILED for each in engine.state.jobs.values()]):
+                await asyncio.sleep(0)
 
-        def states() -> list[int]:
-            state = Engine(0).state
-            open_files(MemoryFiles.read_from(tmp_path), 1_048_576, state, lambda *_: None)
-            return [each.state for each in state.jobs.values()]
+            def states() -> list[int]:
+                state = Engine(0).state
+                open_files(MemoryFiles.read_from(tmp_path), 1_048_576, state, lambda *_: None)
+                return [each.state for each in state.jobs.values()]
 
-        assert not stopping.done() or states() == [FAILED]
-        kernel.may_sync = True
-        kernel.sync()
-        await asyncio.gather(stopping, other)
-        assert states() == [FAILED]
-        await dispatcher.stop(0)
-        await archive.stop()
-        await broker.close()
+            assert not stopping.done() or states() == [FAILED]
+            kernel.may_sync = True
+            kernel.sync()
+            await asyncio.gather(stopping, other)
+            assert states() == [FAILED]
+            await dispatcher.stop(0)
+            await archive.stop()
 
 
 class TestClientsThatHangUp:
     async def test_a_job_is_listed_though_nobody_waited_for_its_id(self, tmp_path: Path) -> None:
-        loop = asyncio.get_running_loop()
-        engine = Engine(Clock().now_ms())
-        log = open_log(tmp_path, 1_048_576, engine.state, lambda *_: None)
-        broker = Broker(engine, Clock(), loop, GroupCommit(engine, log, "always", 1.0, loop))
-        gateway = Gateway(broker)
-        archive = Archive(None, gateway)
         idle: Any = SimpleNamespace(is_pushed=lambda _: True, count_push=lambda _: None)
-        store = Store(gateway, archive, idle, Ids(0, 0), 1)
-        pushing = loop.create_task(store.push(NOWHERE, Given(), b""))
-        while not engine.state.jobs:
-            await asyncio.sleep(0)
-        pushing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await pushing
-        assert [job.status for job in await store.read(Listing(), None, 10)] == ["waiting"]
-        assert (await store.count(), await store.count_since(0)) == (1, 1)
-        await archive.stop()
-        await broker.close()
+        async with durable(Files(tmp_path)) as (engine, gateway):
+            archive = Archive(None, gateway)
+            store = Store(gateway, archive, idle, Ids(0, 0), 1)
+            pushing = asyncio.create_task(store.push(NOWHERE, Given(), b""))
+            while not engine.state.jobs:
+                await asyncio.sleep(0)
+            pushing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await pushing
+            assert [job.status for job in await store.read(Listing(), None, 10)] == ["waiting"]
+            assert (await store.count(), await store.count_since(0)) == (1, 1)
+            await archive.stop()
 
 
 class TestOtherDoors:
