@@ -341,6 +341,13 @@ class TestFullDisk:
             last = takes_again(dialogue)
             assert dialogue.inspect(f"job {last}")["state"] == "0"
 
+    def test_one_that_is_smaller_than_the_log_may_become_is_told(self, small_disk: Path) -> None:
+        with ServerProcess(f"--data-dir={small_disk / 'data'}", "--log-segment-size=1MiB") as server:
+            assert " has 1024 KiB in all, less than two segments of the log: " in server.log()
+            assert " start with --log-segment-size=131072, or less\n" in server.log()
+        with ServerProcess(f"--data-dir={small_disk / 'data'}", "--log-segment-size=131072") as server:
+            assert "segments of the log" not in server.log()
+
     def test_a_limit_on_the_size_of_files(self, tmp_path: Path) -> None:
         flags = (f"--data-dir={tmp_path}", "--log-segment-size=1MiB")
         with ServerProcess(*flags) as server, server.connect() as dialogue:

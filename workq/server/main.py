@@ -177,7 +177,22 @@ def _open_log(directory: Path, segment_size: int, engine: Engine) -> FileLog:
         if recurring.rule.problem:
             text = "the recurring job %s does nothing until this server knows its rule: %s"
             log.warning(text, UUID(bytes=recurring.recurring_id), recurring.rule.problem)
+    _warn_of_small_disk(directory, segment_size)
     return file_log
+
+
+def _warn_of_small_disk(directory: Path, segment_size: int) -> None:
+    """Tell if the log could fill a file system before it has a segment that it can do without."""
+    disk = os.statvfs(directory)
+    size = disk.f_blocks * disk.f_frsize
+    if 0 < size < 2 * segment_size:
+        log.warning(
+            "the file system of %s has %d KiB in all, less than two segments of the log: once full, it may stay so; "
+            "start with --log-segment-size=%d, or less",
+            directory.absolute(),
+            size // 1_024,
+            size // 8,
+        )
 
 
 def _cannot_use(directory: Path, error: OSError) -> StartError:
