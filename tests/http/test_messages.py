@@ -479,6 +479,7 @@ def test_a_queue_that_was_being_deleted_at_a_kill_starts_empty(tmp_path: Path) -
         with http.another() as deleting:
             deleting.send("DELETE", "/queues/q")
             wait_until(lambda: http.get("/queues/q").json is None)
+            assert producer.ask(b"add %b other 1000 900000 0\r\n\r\n" % new_id()) == b"+OK"  # so the log has both
             server.kill()
     with ServerProcess(*flags) as server, HttpClient(server, "messages") as http:
         assert http.get("/queues").json == []
