@@ -126,6 +126,22 @@ class TestJobs:
         gate.open()
         expect(page.get_by_text("It is here no more.")).to_be_visible()
 
+    def test_one_is_still_there_when_the_server_is_back(self, page: Page, base: str, fireworq: Fireworq) -> None:
+        queue = fireworq.queue()
+        number = fireworq.push(queue, payload="to be seen", run_after=3600)["id"]
+        page.goto(f"{base}/queue/{queue}/job/{number}")
+        expect(page.get_by_text("to be seen")).to_be_visible()
+        page.route("**/job/*", lambda route: route.abort())
+        expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached. This page tries again.")
+        expect(page.get_by_text("to be seen")).to_be_visible()
+        page.unroute_all()
+        expect(page.get_by_role("alert")).to_be_hidden()
+        expect(page.get_by_text("to be seen")).to_be_visible()
+        page.route("**/job/*", lambda route: route.fulfill(status=404))
+        expect(page.get_by_text("It is here no more.")).to_be_visible()
+        page.unroute_all()
+        expect(page.get_by_text("to be seen")).to_be_visible()
+
     def test_what_is_typed_is_pushed(self, page: Page, base: str, fireworq: Fireworq) -> None:
         queue = fireworq.queue()
         for payload, body in [('{ "n" : 12345678901234567890 }', b'{ "n" : 12345678901234567890 }'), ("it's", b"it's")]:

@@ -85,6 +85,8 @@ class TestJobs:
         page.goto(base)
         page.get_by_label("Search").fill("(")
         expect(page.get_by_role("alert")).to_contain_text("missing )")
+        page.get_by_label("Search").fill("[")
+        expect(page.get_by_role("alert")).to_contain_text("missing ]")
         page.get_by_label("Search").fill("")
         expect(page.get_by_role("alert")).to_be_hidden()
 

@@ -27,7 +27,8 @@ const keepNumbers = (key, value, context) =>
 
 const parseJson = (text) => JSON.parse(text, keepNumbers);
 
-// Ask the server; `path` is relative to the page. Returns what it answered, JSON or plain text, throws an Error with its words.
+// Ask the server; `path` is relative to the page. Returns what it answered, JSON or plain text. Throws an Error with its words,
+// and with the `status` of the answer if there was one.
 async function ask(method, path, body) {
   let response, text;
   try {
@@ -36,7 +37,7 @@ async function ask(method, path, body) {
     });
     text = await response.text();
   } catch {
-    throw new Error("The server cannot be reached; this page tries again.");
+    throw new Error("The server cannot be reached.");
   }
   const isPlain = (response.headers.get("Content-Type") || "").startsWith("text/plain");
   let answer = isPlain ? text.trim() : null;
@@ -44,13 +45,13 @@ async function ask(method, path, body) {
   if (!response.ok) {
     // What is plain has the status in words first, then an empty line and the reason.
     const reason = isPlain ? answer.split("\n\n").pop() : answer && answer.error;
-    throw new Error(reason || `The server answered with status ${response.status}.`);
+    throw Object.assign(new Error(reason || `The server answered with status ${response.status}.`), {status: response.status});
   }
   return answer;
 }
 
-function showTrouble(error) {
-  find("#trouble span").textContent = error.message;
+function showTrouble(error, more = "") {
+  find("#trouble span").textContent = error.message + more;
   find("#trouble").hidden = false;
 }
 
@@ -74,7 +75,7 @@ let leave = [];  // what to stop when the screen changes
 // Call `refresh` now and then until the screen changes, never twice at a time, and not while nobody looks.
 // Returns a function that calls it at once.
 function poll(refresh) {
-  let timer = null, busy = false, again = false, ended = false, failed = false;
+  let timer = null, busy = false, again = false, ended = false, trouble = null;
   async function run() {
     clearTimeout(timer);
     if (busy) { again = true; return; }
@@ -83,11 +84,12 @@ function poll(refresh) {
       again = false;
       try {
         await refresh(() => ended);
-        if (failed) hideTrouble();
-        failed = false;
+        if (trouble !== null && !ended) hideTrouble();
+        trouble = null;
       } catch (error) {
-        if (!ended && !failed) showTrouble(error);
-        failed = true;
+        // What was told and dismissed is not told again.
+        if (!ended && error.message !== trouble) showTrouble(error, error.status ? "" : " This page tries again.");
+        trouble = error.message;
       }
     } while (again && !ended);
     busy = false;

@@ -220,19 +220,23 @@ function jobsScreen(queue) {
 // A screen of something that may not be there. `make` makes its elements.
 function detail(path, back, make) {
   const screen = h("div", null, h("p.empty", null, "Loading…"));
-  let shown = "";
+  let shown = "", wasHere = false;
   poll(async (ended) => {
     let found;
     try {
       found = await ask("GET", path);
     } catch (error) {
       if (ended()) return;
-      screen.replaceChildren(h("div.card", null, h("p.empty", null, h("b", null, shown ? "It is here no more." : error.message), back)));
+      // A server that cannot be reached, or answer, says nothing about it.
+      if (!error.status || error.status >= 500) throw error;
+      screen.replaceChildren(h("div.card", null, h("p.empty", null, h("b", null, wasHere ? "It is here no more." : error.message), back)));
+      shown = "";
       return;
     }
     const text = JSON.stringify(found);
     if (ended() || text === shown) return;
     shown = text;
+    wasHere = true;
     screen.replaceChildren(...make(found));
   });
   return screen;
