@@ -122,6 +122,50 @@ class TestJobs:
         expect(page.get_by_text("No job matches.")).to_be_visible()
         assert hq.get(f"/job/{job_id}").status == 422
 
+    def test_who_uses_the_keyboard_keeps_the_place_when_the_list_changes(
+        self, page: Page, base: str, hq: Hq, worker: WebWorker
+    ) -> None:
+        worker.behaviours["/"] = worker.hang
+        running = hq.push(worker.url(), name="keys-running")["id"]
+        done = hq.done(NOWHERE, name="keys-done")["id"]
+        page.goto(f"{base}?term=keys")
+        for job_id, name in [(running, f"Stop job {running}"), (done, f"Delete job {done}")]:
+            button = page.get_by_role("button", name=name)
+            expect(row(page, job_id)).to_contain_text("running" if job_id == running else "failure")
+            button.focus()
+            made = hq.done(NOWHERE, name="keys-new")["id"]
+            expect(row(page, made)).to_be_visible()
+            expect(button).to_be_focused()
+        row(page, running).get_by_role("link").click()
+        button = page.get_by_role("button", name=f"Stop job {running}")
+        button.focus()
+        with page.expect_response(f"**/internal/job/{running}"):
+            pass
+        with page.expect_response(f"**/internal/job/{running}"):
+            pass
+        expect(button).to_be_focused()
+        hq.post(f"/job/{running}/stop")
+
+    def test_a_question_does_not_outlast_its_screen(self, page: Page, base: str, hq: Hq) -> None:
+        job_id = hq.done(NOWHERE, name="ask-me")["id"]
+        page.goto(f"{base}?term={job_id}")
+        row(page, job_id).get_by_role("link").click()
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        page.go_back()
+        expect(row(page, job_id)).to_be_visible()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+    def test_a_narrow_window_says_which_time_is_which(self, browser: Browser, base: str, hq: Hq) -> None:
+        job_id = hq.done(NOWHERE)["id"]
+        with tab(browser, width=380) as page:
+            page.goto(f"{base}?term={job_id}")
+            expect(row(page, job_id)).to_be_visible()
+            labels = row(page, job_id).locator("td").evaluate_all(
+                "cells => cells.map((cell) => getComputedStyle(cell, '::before').content)"
+            )
+            assert [label for label in labels if label != "none"] == ['"Created "', '"Started "', '"Duration "']
+
 
 class TestNewJob:
     def test_what_is_typed_is_pushed_to_the_byte(self, page: Page, base: str, worker: WebWorker) -> None:
@@ -209,6 +253,16 @@ class TestOtherScreens:
             expect(page.locator("html")).to_have_attribute("data-theme", other)
             page.reload()
             expect(page.locator("html")).to_have_attribute("data-theme", other)
+
+    def test_a_browser_that_keeps_nothing(self, page: Page, base: str) -> None:
+        page.add_init_script(
+            "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }})"
+        )
+        page.goto(f"{base}/stats")
+        expect(page.get_by_text("Jobs running")).to_be_visible()
+        expect(page.locator("html")).to_have_attribute("data-theme", "light")
+        page.get_by_role("button", name="Light or dark").click()
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
     def test_nothing_sticks_out_of_a_narrow_window(self, browser: Browser, base: str, hq: Hq) -> None:
         hq.done(NOWHERE + "x" * 300, name="y" * 300, comment="z" * 300)

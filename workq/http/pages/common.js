@@ -164,6 +164,7 @@ function question(title, text, answers) {
           h(kind ? `button.${kind}` : "button", {value, autofocus: index === answers.length - 1}, label))));
     document.body.append(dialog);
     dialog.showModal();
+    leave.push(() => dialog.close());
   });
 }
 
@@ -220,6 +221,18 @@ const figure = (name, value, note, share) => h("dl.card.figure", {}, h("dt", nul
   h("dd", null, value, " ", note ? h("small", null, note) : null,
     share === undefined ? null : h("progress", {max: 1, value: Math.min(share, 1), "aria-label": name})));
 
+// Have `change` put other children into `element`. What had the focus, or what says the same in its place, has it after that.
+function keepFocus(element, change) {
+  const key = (each) => each.getAttribute("aria-label") || each.getAttribute("href");
+  const focused = document.activeElement;
+  const had = element.contains(focused);
+  change();
+  if (!had || document.activeElement === focused) return;
+  const now = focused.isConnected ? focused
+    : [...element.querySelectorAll("a, button")].find((each) => key(each) === key(focused));
+  if (now) now.focus({preventScroll: true});
+}
+
 // Rows for items with an `id`: those that did not change stay as they are, as do those that can `update` themselves.
 function updateRows(body, items, makeRow) {
   const old = new Map([...body.children].map((row) => [row.dataset.id, row]));
@@ -237,7 +250,7 @@ function updateRows(body, items, makeRow) {
     return made;
   });
   if (rows.length !== body.children.length || rows.some((row, index) => row !== body.children[index])) {
-    body.replaceChildren(...rows);
+    keepFocus(body, () => body.replaceChildren(...rows));
   }
 }
 
@@ -245,11 +258,13 @@ function updateRows(body, items, makeRow) {
 
 (() => {
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const set = () => {
-    document.documentElement.dataset.theme = localStorage.getItem("theme") || (system.matches ? "dark" : "light");
-  };
+  let chosen = null;
+  // A browser that is told to keep nothing for us throws.
+  try { chosen = localStorage.getItem("theme"); } catch { /* as the system has it */ }
+  const set = () => { document.documentElement.dataset.theme = chosen || (system.matches ? "dark" : "light"); };
   find("#theme").addEventListener("click", () => {
-    localStorage.setItem("theme", document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    try { localStorage.setItem("theme", chosen); } catch { /* until the page is left */ }
     set();
   });
   system.addEventListener("change", set);

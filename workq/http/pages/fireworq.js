@@ -237,7 +237,7 @@ function detail(path, back, make) {
     if (ended() || text === shown) return;
     shown = text;
     wasHere = true;
-    screen.replaceChildren(...make(found));
+    keepFocus(screen, () => screen.replaceChildren(...make(found)));
   });
   return screen;
 }

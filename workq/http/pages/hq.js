@@ -73,13 +73,14 @@ function jobsScreen() {
   }
 
   function row(job) {
+    const started = job.startedAt ? "td.nowrap" : "td.nowrap.never";
     return h("tr", null,
       h("td.nowrap", null, h("a.mono", {href: `job/${job.id}`, "data-to": `job/${job.id}`}, job.id)),
       h("td.wide", null, h("b", {title: job.name}, job.name), h("span.dim.mono", {title: job.url}, job.url),
         job.comment ? h("span.dim", {title: job.comment}, job.comment) : null),
-      h("td.nowrap", null, when(job.createdAt)),
-      h("td.nowrap", null, when(job.startedAt)),
-      h("td.nowrap", null, job.startedAt ? took(job) : h("span.dim", null, "–")),
+      h("td.nowrap", {"data-label": "Created"}, when(job.createdAt)),
+      h(started, {"data-label": "Started"}, when(job.startedAt)),
+      h(started, {"data-label": "Duration"}, took(job)),
       h("td", null, status(job.status)),
       h("td.actions", null, actions(job, refresh, "small")));
   }
@@ -168,7 +169,7 @@ function jobScreen(id) {
     const text = JSON.stringify(job) + (job.running ? Date.now() : "");
     if (ended() || text === shown) return;
     shown = text;
-    screen.replaceChildren(...jobDetail(job, refresh));
+    keepFocus(screen, () => screen.replaceChildren(...jobDetail(job, refresh)));
   });
   refresh.onDelete = () => go("");
   refresh.onCopy = (made) => go(`job/${made.id}`);
