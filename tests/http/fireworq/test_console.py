@@ -98,6 +98,16 @@ class TestQueues:
         assert fireworq.http.get(path).status == 404
         assert fireworq.http.get(f"/routing/{quote(name)}/x").status == 404
 
+    def test_one_that_could_not_be_read_is_not_overwritten(self, page: Page, base: str, fireworq: Fireworq) -> None:
+        queue = fireworq.queue(max_workers=7, max_dispatches_per_second=5, max_burst_size=3)
+        page.route(f"**/queue/{queue}", lambda route: route.abort())
+        page.goto(f"{base}/queue/{queue}/edit")
+        expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+        page.unroute_all()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert")).to_contain_text("could not be read")
+        assert fireworq.http.get(f"/queue/{queue}").json["max_workers"] == 7
+
 
 class TestJobs:
     def test_they_are_listed_by_what_becomes_of_them_and_can_be_deleted(
@@ -184,6 +194,15 @@ class TestFailures:
         confirm(page)
         expect(page.get_by_text("No failures.")).to_be_visible()
         assert fireworq.failures(queue)["failed_jobs"] == []
+
+    def test_what_is_pushed_again_is_what_failed(self, page: Page, base: str, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/bad"] = says("permanent-failure", "no")
+        queue = fireworq.queue()
+        fireworq.push(queue, "/bad", payload="none")
+        fireworq.wait_until_completed(queue, 1)
+        page.goto(f"{base}/queue/{queue}/recycle/1")
+        expect(page.get_by_label("URL")).to_have_value(fireworq.worker.url("/bad"))
+        expect(page.get_by_label("Payload")).to_have_value("none")
 
 
 class TestOtherScreens:

@@ -242,8 +242,9 @@ function detail(path, back, make) {
   return screen;
 }
 
-const payloadText = (payload) => payload === "" || payload === null || payload === undefined ? "none"
+const typedPayload = (payload) => payload === null || payload === undefined ? ""
   : typeof payload === "string" ? payload : jsonText(payload);
+const payloadText = (payload) => typedPayload(payload) || "none";
 
 function jobScreen(queue, id) {
   const back = linkTo(screenOf(queue, "jobs"), `Jobs of ${queue}`);
@@ -342,17 +343,17 @@ function queueForm(name) {
   const inputs = {
     max_workers: whole("max_workers", {placeholder: "as set for the server"}),
     polling_interval: whole("polling_interval", {placeholder: "as set for the server"}),
-    max_dispatches_per_second: field("max_dispatches_per_second", {inputmode: "decimal", pattern: "[0-9]*[.]?[0-9]*", placeholder: "none", title: "a number"}),
+    max_dispatches_per_second: field("max_dispatches_per_second", {inputmode: "decimal", pattern: "[0-9]+[.]?[0-9]*|[.][0-9]+", placeholder: "none", title: "a number"}),
     max_burst_size: whole("max_burst_size", {placeholder: "none"}),
   };
   const named = field("name", {required: true, autofocus: true});
-  if (name) {
-    attempt(async () => {
-      const queue = await ask("GET", queuePath(name));
-      for (const [key, input] of Object.entries(inputs)) input.value = queue[key] ?? "";
-    });
-  }
+  const isRead = !name || attempt(async () => {
+    const queue = await ask("GET", queuePath(name));
+    for (const [key, input] of Object.entries(inputs)) input.value = queue[key] ?? "";
+  });
   return form(name ? `Edit ${name}` : "New queue", name ? screenOf(name) : "", "Save", async () => {
+    // Fields that were not filled would take from the queue what it has.
+    if (!await isRead) throw new Error("What the queue has now could not be read. Reload the page.");
     const queue = name || named.value.trim();
     const body = Object.fromEntries(Object.entries(inputs).map(([key, input]) => [key, asNumber(input)]));
     await ask("PUT", queuePath(queue), JSON.stringify(body));
@@ -395,7 +396,7 @@ function jobForm(queue, id) {
       const entry = await ask("GET", failurePath(queue, encodeURIComponent(id)));
       category.value = entry.category;
       url.value = entry.url;
-      payload.value = payloadText(entry.payload) === "none" ? "" : payloadText(entry.payload);
+      payload.value = typedPayload(entry.payload);
     });
   }
   return form(id ? "Push again" : "New job", id ? screenOf(queue, "failed") : "", "Push", async () => {
