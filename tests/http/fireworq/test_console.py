@@ -249,3 +249,11 @@ class TestOtherScreens:
                 expect(page.locator("main > *")).to_be_visible()
                 expect(page.locator("main")).not_to_contain_text("Loading")
                 assert page.evaluate("document.documentElement.scrollWidth") <= 380, path
+
+    def test_a_telephone_shows_all_links(self, browser: Browser, base: str) -> None:
+        with tab(browser, width=360) as page:
+            page.goto(base)
+            nav = page.get_by_role("navigation", name="Screens")
+            assert nav.evaluate("nav => nav.scrollWidth <= nav.clientWidth")
+            page.get_by_role("link", name="Fireworq").click()
+            expect(page).to_have_url(f"{base}/")
