@@ -535,6 +535,8 @@ ORDER_OF_CHECKS = [
     (b"touch %b -attempt=0\n" % NIL, "Invalid attempt"),
     (b"complete %b 0 -attempt=0\n\n" % NIL, "Invalid attempt"),
     (b"fail %b 0 -attempt=0 -final=2\n\n" % NIL, "Invalid command flags"),
+    (b"add %b / 99999999999999999999 1 0\n\n" % ID, "Invalid Name"),
+    (b"add %b / 100000000000000000000 1 0\n\n" % ID, "Invalid TTR"),
     # what is out of range
     (b"add %b / 0 0 0\n\n" % NIL, "Invalid ID"),
     (b"add %b / 0 0 0\n\n" % ID, "Invalid Name"),
