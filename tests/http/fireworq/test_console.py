@@ -204,6 +204,26 @@ class TestFailures:
         expect(page.get_by_label("URL")).to_have_value(fireworq.worker.url("/bad"))
         expect(page.get_by_label("Payload")).to_have_value("none")
 
+    def test_the_way_back_leads_to_the_same_place(self, page: Page, base: str, fireworq: Fireworq) -> None:
+        fireworq.worker.behaviours["/bad"] = says("permanent-failure", "no")
+        queue = fireworq.queue()
+        for _ in range(40):
+            fireworq.push(queue, "/bad")
+        fireworq.wait_until_completed(queue, 40)
+        page.goto(f"{base}/queue/{queue}/failed")
+        page.get_by_role("button", name="pushed last first").click()
+        page.get_by_role("button", name="More").click()
+        expect(page.locator("tbody tr")).to_have_count(40)
+        page.evaluate("scrollTo(0, 1500)")
+        row(page, 10).get_by_role("link").first.click()
+        expect(page.get_by_role("heading", name="Failure 10")).to_be_visible()
+        page.go_back()
+        expect(page.locator("tbody tr")).to_have_count(40)
+        expect(page.get_by_role("button", name="pushed last first")).to_have_attribute("aria-pressed", "true")
+        expect(row(page, 10)).to_be_in_viewport()
+        page.reload()
+        expect(row(page, 10)).to_be_in_viewport()
+
 
 class TestOtherScreens:
     def test_routings(self, page: Page, base: str, fireworq: Fireworq) -> None:

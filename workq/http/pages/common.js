@@ -71,6 +71,11 @@ async function attempt(action) {
 // -- screens -------------------------------------------------------------------------------------------------------
 
 let leave = [];  // what to stop when the screen changes
+let scrolled = null;  // how far down the screen was when it was left, until it has its content again
+
+// What the browser keeps with this place in its history, for when it comes back.
+const keep = (name, value) => history.replaceState({...history.state, [name]: value}, "");
+const kept = (name, otherwise) => (history.state || {})[name] ?? otherwise;
 
 // Call `refresh` now and then until the screen changes, never twice at a time, and not while nobody looks.
 // Returns a function that calls it at once.
@@ -86,6 +91,8 @@ function poll(refresh) {
         await refresh(() => ended);
         if (trouble !== null && !ended) hideTrouble();
         trouble = null;
+        if (scrolled !== null && !ended) scrollTo(0, scrolled);
+        if (!ended) scrolled = null;
       } catch (error) {
         // What was told and dismissed is not told again.
         if (!ended && error.message !== trouble) showTrouble(error, error.status ? "" : " This page tries again.");
@@ -112,6 +119,7 @@ function start(title, links, screens) {
     const below = location.pathname.slice(base().length).replace(/\/+$/, "");
     for (const stop of leave) stop();
     leave = [];
+    scrolled = kept("scroll", null);
     hideTrouble();
     for (const link of document.querySelectorAll("#nav a")) {
       if (link.dataset.to === below) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
@@ -133,7 +141,11 @@ function start(title, links, screens) {
     event.preventDefault();
     go(link.dataset.to);
   });
+  // Only we know when there is something to scroll to.
+  history.scrollRestoration = "manual";
+  addEventListener("pagehide", () => keep("scroll", scrollY));
   go = (to) => {
+    keep("scroll", scrollY);
     history.pushState(null, "", new URL(to || ".", document.baseURI));
     show();
     scrollTo(0, 0);

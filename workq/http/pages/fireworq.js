@@ -193,11 +193,15 @@ function jobsScreen(queue) {
   let refresh;
   const lists = STATES.map(([state, title, nothing]) => {
     const body = h("tbody"), empty = h("div.note", {hidden: true}, nothing), some = h("span.dim");
-    const more = h("button", {type: "button", hidden: true, onclick: () => { list.limit += PAGE; refresh(); }}, "More");
+    const more = h("button", {type: "button", hidden: true, onclick: () => {
+      list.limit += PAGE;
+      keep(`${state} limit`, list.limit);
+      refresh();
+    }}, "More");
     const table = h("div.scroll", null, h("table", null, h("thead", null, h("tr", null,
       ["ID", "Job", "Pushed", "Next try", "Failed tries", ""].map((each) => h("th", null, each)))), body));
     const list = {
-      state, limit: PAGE,
+      state, limit: kept(`${state} limit`, PAGE),
       element: h("section.card.list", {"aria-label": title}, h("div.tools", null, h("h2", null, title), some), table, empty,
         h("div.more", null, more)),
       show({jobs, next_cursor}) {
@@ -283,13 +287,18 @@ function failureRow(queue, entry, refresh) {
 }
 
 function failuresScreen(queue) {
-  let limit = PAGE, order = "failed";
+  let limit = kept("limit", PAGE), order = kept("order", "failed");
   const body = h("tbody"), empty = h("p.empty", {hidden: true}, h("b", null, "No failures."), "Jobs that failed for good are kept here.");
   const note = h("div.note", {"aria-live": "polite"}, "Loading…");
-  const more = h("button", {type: "button", hidden: true, onclick: () => { limit += PAGE; refresh(); }}, "More");
+  const more = h("button", {type: "button", hidden: true, onclick: () => {
+    limit += PAGE;
+    keep("limit", limit);
+    refresh();
+  }}, "More");
   const chips = h("div.chips", {role: "group", "aria-label": "Order"}, [["failed", "failed last first"], ["created", "pushed last first"]].map(
     ([word, text]) => h("button", {type: "button", "aria-pressed": String(word === order), onclick: (event) => {
       order = word;
+      keep("order", order);
       for (const chip of chips.children) chip.setAttribute("aria-pressed", String(chip === event.target));
       refresh();
     }}, text)));
