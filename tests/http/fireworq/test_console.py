@@ -107,6 +107,13 @@ class TestQueues:
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("alert")).to_contain_text("could not be read")
         assert fireworq.http.get(f"/queue/{queue}").json["max_workers"] == 7
+        page.reload()
+        expect(page.get_by_label("Jobs per second")).to_have_value("5")
+        page.get_by_label("Workers").fill("8")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("at most 5/s, bursts of 3")).to_be_visible()
+        page.goto(base)
+        expect(row(page, queue)).to_contain_text("at most 5/s, bursts of 3")
 
 
 class TestJobs:

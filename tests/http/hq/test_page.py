@@ -161,8 +161,10 @@ class TestJobs:
         with tab(browser, width=380) as page:
             page.goto(f"{base}?term={job_id}")
             expect(row(page, job_id)).to_be_visible()
-            labels = row(page, job_id).locator("td").evaluate_all(
-                "cells => cells.map((cell) => getComputedStyle(cell, '::before').content)"
+            labels = (
+                row(page, job_id)
+                .locator("td")
+                .evaluate_all("cells => cells.map((cell) => getComputedStyle(cell, '::before').content)")
             )
             assert [label for label in labels if label != "none"] == ['"Created "', '"Started "', '"Duration "']
 

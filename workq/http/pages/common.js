@@ -182,7 +182,10 @@ function question(title, text, answers) {
 
 // -- how things are shown ------------------------------------------------------------------------------------------
 
-const number = (value) => value.toLocaleString("en");
+// A number that was kept as it was written, such as 5.0, to reckon with.
+const plain = (value) => value && value.rawJSON !== undefined ? Number(value.rawJSON) : value;
+
+const number = (value) => plain(value).toLocaleString("en");
 
 const count = (many, what) => `${number(many)} ${what}${many === 1 ? "" : "s"}`;
 

@@ -358,7 +358,7 @@ function queueForm(name) {
   const named = field("name", {required: true, autofocus: true});
   const isRead = !name || attempt(async () => {
     const queue = await ask("GET", queuePath(name));
-    for (const [key, input] of Object.entries(inputs)) input.value = queue[key] ?? "";
+    for (const [key, input] of Object.entries(inputs)) input.value = plain(queue[key]) ?? "";
   });
   return form(name ? `Edit ${name}` : "New queue", name ? screenOf(name) : "", "Save", async () => {
     // Fields that were not filled would take from the queue what it has.
