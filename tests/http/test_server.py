@@ -112,6 +112,12 @@ class TestAccessLog:
         error = error_of_start(*HTTP, "--access-log", "text", "--access-log-file", str(tmp_path))
         assert error == f"workq-server: cannot write {tmp_path}: Is a directory"
 
+    def test_a_file_that_nothing_is_written_to_is_told(self, tmp_path: Path) -> None:
+        file = tmp_path / "access.log"
+        with ServerProcess(*HTTP, "--access-log-file", str(file)) as server:
+            assert f"{file}: not written, for --access-log is off" in server.log()
+        assert not file.exists()
+
     def test_one_that_cannot_be_written_any_more_is_told_once_and_so_is_its_end(self, tmp_path: Path) -> None:
         file = tmp_path / "logs" / "access.log"
         file.parent.mkdir()

@@ -268,6 +268,8 @@ async def _serve(settings: Settings) -> None:
             loop.add_signal_handler(number, on_signal, number)
     if settings.data_dir is None:
         log.warning("jobs are kept in memory only and end with this process; --data-dir DIR keeps them on disk")
+    if settings.access_log == "off" and settings.access_log_file is not None:
+        log.warning("%s: not written, for --access-log is off; it may be text or json", settings.access_log_file)
     build = "compiled" if is_compiled() else "pure Python, not compiled"
     log.info("workq-server %s (%s) is ready on %s", VERSION, build, ", ".join(addresses))
     await stop.wait()
