@@ -159,6 +159,12 @@ class TestJobs:
         page.unroute_all()
         expect(page.get_by_text("to be seen")).to_be_visible()
 
+    def test_numbers_that_javascript_would_round_hide_nothing(self, page: Page, base: str, fireworq: Fireworq) -> None:
+        queue, huge = fireworq.queue(), 2**53 + 1
+        number = fireworq.push(queue, run_after=3600, timeout=huge, retry_delay=huge, max_retries=3)["id"]
+        page.goto(f"{base}/queue/{queue}/job/{number}")
+        expect(page.locator(".facts")).to_contain_text("0 of 4")
+
     def test_what_is_typed_is_pushed(self, page: Page, base: str, fireworq: Fireworq) -> None:
         queue = fireworq.queue()
         for payload, body in [('{ "n" : 12345678901234567890 }', b'{ "n" : 12345678901234567890 }'), ("it's", b"it's")]:

@@ -216,6 +216,11 @@ class TestJob:
         expect(row(page, job["id"])).to_contain_text(hostile)
         assert page.locator("main img, main script").count() == 0
 
+    def test_a_timeout_that_javascript_would_round(self, page: Page, base: str, hq: Hq) -> None:
+        job_id = hq.done(NOWHERE, name="patient", timeout=2**53 + 1)["id"]
+        page.goto(f"{base}/job/{job_id}")
+        expect(page.get_by_role("heading", level=1)).to_have_text("patient")
+
     def test_one_that_is_not_there(self, page: Page, base: str) -> None:
         page.goto(f"{base}/job/5")
         expect(page.get_by_text("The job '5' is not found")).to_be_visible()

@@ -170,7 +170,7 @@ function queueScreen(name) {
 
 // -- jobs ----------------------------------------------------------------------------------------------------------
 
-const tries = (job) => `${job.fail_count} of ${job.max_retries + 1}`;
+const tries = (job) => `${job.fail_count} of ${plain(job.max_retries) + 1}`;
 const jobPath = (queue, id) => `${queuePath(queue)}/job/${id}`;
 const removeJob = (queue, job) => remove(`Delete job ${job.id}?`,
   job.status === "grabbed" ? "It is being sent; that is not interrupted, but it is not tried again." : "It will never be sent.", [jobPath(queue, job.id)]);
@@ -260,7 +260,7 @@ function jobScreen(queue, id) {
         ["Status", job.status === "grabbed" ? status("running", "grabbed") : status("waiting", "claimed")],
         ["Category", job.category], ["URL", h("span.mono", null, job.url)],
         ["Pushed", when(job.created_at)], ["Next try", when(job.next_try)], ["Failed tries", tries(job)],
-        ["Delay before a retry", duration(job.retry_delay * 1000)], ["Timeout", job.timeout ? duration(job.timeout * 1000) : "none"],
+        ["Delay before a retry", duration(plain(job.retry_delay) * 1000)], ["Timeout", job.timeout ? duration(plain(job.timeout) * 1000) : "none"],
       ])),
       block("Payload", payloadText(job.payload))),
   ]);

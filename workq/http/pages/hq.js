@@ -184,7 +184,7 @@ function jobDetail(job, refresh) {
         ["ID", h("span.mono", null, job.id)],
         ["URL", h("span.mono", null, job.url)],
         job.comment && ["Comment", job.comment],
-        ["Timeout", job.timeout > 0 ? duration(job.timeout * 1000) : "none"],
+        ["Timeout", plain(job.timeout) > 0 ? duration(plain(job.timeout) * 1000) : "none"],
         ["Created", when(job.createdAt)],
         ["Started", when(job.startedAt)],
         ["Finished", when(job.finishedAt)],
