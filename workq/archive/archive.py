@@ -183,6 +183,10 @@ class Archive:
             if cursor is None:
                 return jobs
 
+    async def run(self, work: Callable[[], T]) -> T:
+        """Have `work` done in the thread: what takes long, and lets go of the interpreter's lock."""
+        return await self._run(work)
+
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:

@@ -1,7 +1,11 @@
 """`GET /job`: filters, order, cursors; over jobs in the engine and in the archive alike."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +13,14 @@ import pytest
 from tests.http.hq.door import NOWHERE, Hq, configured, error_of
 from tests.server import ServerProcess
 from tests.webworker import WebWorker, answer
+from workq.archive import Archive, ArchivedJob
+from workq.broker import Broker, Clock
+from workq.engine import Engine
+from workq.gateway import Gateway
+from workq.http.hq.ids import Ids
+from workq.http.hq.job import Given
+from workq.http.hq.listing import Listing
+from workq.http.hq.store import Store
 
 NAMES = ("resize", "mail", "resize-large", "Mail")
 
@@ -230,3 +242,51 @@ class TestLongLists:
             limited: Any = hq.list("limit=1500")
             assert [job["id"] for job in limited["jobs"]] == made[:1500]
             assert (limited["next"], limited["count"]) == (made[1500], 1500)
+
+
+class TestManyJobs:
+    @pytest.fixture
+    async def archive(self) -> AsyncIterator[Archive]:
+        broker = Broker(Engine(Clock().now_ms()), Clock(), asyncio.get_running_loop())
+        archive = Archive(None, Gateway(broker))
+        yield archive
+        await archive.stop()
+
+    @pytest.fixture
+    def store(self, archive: Archive) -> Store:
+        idle: Any = SimpleNamespace(is_pushed=lambda _: True, count_push=lambda _: None)
+        return Store(archive._gateway, archive, idle, Ids(0, 0), 1)
+
+    async def test_a_long_search_lets_others_have_their_turn(self, archive: Archive, store: Store) -> None:
+        """An expression may take seconds for the comment of one job."""
+        searched, go_on = threading.Event(), threading.Event()
+
+        def search(text: str) -> bool:
+            searched.set()
+            return go_on.wait(10)
+
+        pattern: Any = SimpleNamespace(search=search)
+        jobs = [await store.push(NOWHERE, Given(comment="c" * 40_000), b"") for _ in range(5)]
+        reading = asyncio.create_task(store.read(Listing(term=pattern), None, 10))
+        await asyncio.to_thread(searched.wait, 10)
+        go_on.set()  # the loop is free
+        assert [job.id for job in await reading] == [job.id for job in jobs]
+
+    @pytest.mark.parametrize("reverse", [False, True])
+    async def test_the_archive_need_not_sort_all_of_them(self, archive: Archive, store: Store, reverse: bool) -> None:
+        statements: list[str] = []
+        database = archive._store._db
+        rows = [
+            ArchivedJob(door="hq", number=number, job_id=os.urandom(16), created_ms=0, finished_ms=0)
+            for number in range(1_500)
+        ]
+        await archive.run(lambda: archive._store.put(rows))
+        database.set_trace_callback(statements.append)
+        assert await store.read(Listing(status="waiting", reverse=reverse), 700, 10) == []
+        assert await store.read(Listing(status="waiting", reverse=reverse), None, 10) == []
+        database.set_trace_callback(None)
+        assert len(statements) >= 3
+        for statement in statements:
+            plan = [step[3] for step in database.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert len(plan) == 1
+            assert "INDEX jobs_number (door=? AND queue=?" in plan[0]

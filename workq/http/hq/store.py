@@ -8,6 +8,7 @@ the engine is looked at first, so none is missed.
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -34,6 +35,8 @@ _COMPLETED: Final = 1
 _LEASED: Final = 4
 # How many jobs of the engine are looked at before others have their turn.
 _SLICE: Final = 200
+# How many characters of them an expression is looked for in before the archive's thread does something else.
+_SEARCHED_AT_ONCE: Final = 65_536
 # How many of those that went to the archive are forgotten when a job is pushed, and when jobs are listed or counted.
 _DROPPED_AT_A_PUSH: Final = 2
 _DROPPED_AT_ONCE: Final = 10_000
@@ -107,7 +110,7 @@ class Store:
         numbers = [self._names.number(job_id) for job_id in reply.job_ids]
         self._in_engine = SortedSet([number for number in numbers if number is not None])
         self._again.update(await self._archive.known(DOOR, "", list(self._in_engine)))
-        newest = await self._archive.find(Query(door=DOOR, descending=True, limit=1))
+        newest = await self._archive.find(Query(door=DOOR, queue="", descending=True, limit=1))
         for number in [*self._in_engine[-1:], *[job.number for job in newest]]:
             if number is not None:
                 self._ids.follow(number)
@@ -188,8 +191,9 @@ class Store:
         """The first `limit` jobs from `begin` on that pass the filters; fewer when there are no more."""
         found = await self._read_live(listing, begin, limit)
         rows = await self._archive.find(
-            Query(door=DOOR, descending=listing.reverse, begin=begin, limit=limit, keep=_keep(listing))
+            Query(door=DOOR, queue="", descending=listing.reverse, begin=begin, limit=limit, keep=_keep(listing))
         )
+        back: list[Found] = []  # those that were run again
         for row in rows:
             number = row.number or 0
             if number in found:
@@ -197,8 +201,9 @@ class Store:
             live = await self._find_live(number) if number in self._in_engine else None
             if live is None:
                 found[number] = self._from_archive(row).object
-            elif _takes(listing, live):
-                found[number] = live.object
+            else:
+                back.append(live)
+        found.update({job.number: job.object for job in await self._filtered(listing, back)})
         return [found[number] for number in sorted(found, reverse=listing.reverse)[:limit]]
 
     async def queue(self) -> QueueInfo:
@@ -229,18 +234,38 @@ class Store:
         found: dict[int, HqJob] = {}
         numbers = self._slice(begin, listing.reverse)
         while numbers:
+            jobs: list[Found] = []
             for number in numbers:
                 job = await self._find_live(number)
                 if job is None:
                     self._in_engine.discard(number)  # deleted, or archived just now
-                elif _takes(listing, job):
-                    found[number] = job.object
-                    if len(found) == limit:
-                        return found
+                else:
+                    jobs.append(job)
+            for job in await self._filtered(listing, jobs):
+                found[job.number] = job.object
+                if len(found) == limit:
+                    return found
             await asyncio.sleep(0)
             last = numbers[-1]
             numbers = self._slice(last - 1 if listing.reverse else last + 1, listing.reverse)
         return found
+
+    async def _filtered(self, listing: Listing, jobs: list[Found]) -> list[Found]:
+        """Those of `jobs` that pass the filters. Expressions are looked for in the archive's thread: one takes seconds
+        for a comment of 1 MiB.
+        """
+        if not listing.filters:
+            return jobs
+        passed: list[Found] = []
+        some: list[Found] = []
+        size = 0
+        for job in jobs:
+            some.append(job)
+            size += len(job.given.comment) + len(job.given.name) + len(job.url)
+            if size > _SEARCHED_AT_ONCE or job is jobs[-1]:
+                passed += await self._archive.run(partial(_passing, listing, some))
+                some, size = [], 0
+        return passed
 
     def _slice(self, begin: int | None, reverse: bool) -> list[int]:
         """The next numbers in the engine."""
@@ -379,6 +404,10 @@ def _status(flags: int) -> str:
 def _takes(listing: Listing, job: Found) -> bool:
     given = job.given
     return listing.takes(given.name, job.url, job.object.status, job.number, lambda: given.comment)
+
+
+def _passing(listing: Listing, jobs: list[Found]) -> list[Found]:
+    return [job for job in jobs if _takes(listing, job)]
 
 
 def _keep(listing: Listing) -> Callable[[ArchivedJob], bool] | None:
