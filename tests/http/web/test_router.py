@@ -90,6 +90,20 @@ def test_below_a_prefix() -> None:
     assert (request.route, request.match_info) == ("/door/jobs/{id}", {"id": "5"})
 
 
+def test_a_path_of_many_slashes_takes_no_longer_than_another() -> None:
+    """It took time with the square of their number, 3 s for what fits into a head, and these would take an hour."""
+    routes = router(("GET", "/jobs/{id}"), ("GET", "/{rest:.+x}"))
+    request = asked("GET", "/" * 5_000_000)
+    assert routes.find(request) is None
+    assert routes.methods(request) == []
+
+
+@pytest.mark.parametrize(("escape", "character"), [("%41", "A"), ("%7e", "~"), ("%2f", None), ("%2B", None)])
+def test_what_was_needlessly_escaped_is_as_if_it_was_not(escape: str, character: str | None) -> None:
+    routes = router(("GET", "/{name}/A~"))
+    assert found(routes, f"/{escape}/%41%7E")[1] == {"name": character or chr(int(escape[1:], 16))}
+
+
 def test_the_first_of_two_handlers_stays() -> None:
     routes = router(("GET", "/{name}"))
     routes.add_get("/{name}", other, allow_head=False)

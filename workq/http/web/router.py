@@ -13,8 +13,15 @@ Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 # Stands for each method that has no handler of its own.
 ANY: Final = "*"
 _BRACES: Final = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
-_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
+_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]")
+# What each escape becomes: a character that was needlessly escaped; any other stays as it is, a slash above all.
+_ESCAPES: Final = {
+    f"%{high}{low}": character if _UNRESERVED.fullmatch(character) else f"%{high}{low}".upper()
+    for high in "0123456789ABCDEFabcdef"
+    for low in "0123456789ABCDEFabcdef"
+    for character in (chr(int(high + low, 16)),)
+}
 
 
 class _Route:
@@ -40,6 +47,7 @@ class Router:
         self._plain: dict[str, _Route] = {}
         # By what stands before their braces, up to its last slash.
         self._patterns: dict[str, list[_Route]] = {}
+        self._longest = 0  # of these
 
     def add_get(self, path: str, handler: Handler, *, allow_head: bool = True) -> None:
         """Serve GET, and HEAD like it."""
@@ -64,7 +72,9 @@ class Router:
         if "{" not in path:
             route = self._plain.setdefault(path, _Route(path))
         else:
-            alike = self._patterns.setdefault(path[: path.index("{")].rpartition("/")[0] + "/", [])
+            begin = path[: path.index("{")].rpartition("/")[0] + "/"
+            self._longest = max(self._longest, len(begin))
+            alike = self._patterns.setdefault(begin, [])
             route = next((each for each in alike if each.path == path), None) or _Route(path)
             if route not in alike:
                 alike.append(route)
@@ -103,7 +113,7 @@ class Router:
 
     def _candidates(self, path: str) -> Iterator[_Route]:
         """The routes with braces that begin like `path`."""
-        end = len(path)
+        end = self._longest  # else each slash of a long path would be a copy of what stands before it
         while (end := path.rfind("/", 0, end)) >= 0:
             yield from self._patterns.get(path[: end + 1], ())
 
@@ -123,6 +133,4 @@ def _below(prefix: str, request: Request) -> str:
 
 
 def _plain(escape: re.Match[str]) -> str:
-    """A character that was needlessly escaped; any other stays as it is, a slash above all."""
-    character = chr(int(escape[1], 16))
-    return character if _UNRESERVED.fullmatch(character) else escape[0].upper()
+    return _ESCAPES[escape[0]]
