@@ -75,3 +75,12 @@ class TestResult:
         assert read is not None
         assert (read.output, read.output_cut) == ("", True)
         assert result.error.startswith(read.error)
+
+    @pytest.mark.parametrize("character", ["x", "\x00"])
+    def test_an_output_that_hardly_fits_beside_it_is_left_out(self, character: str) -> None:
+        """To cut it bit by bit took seconds: a thousand times it became a thousandth shorter."""
+        message = "m" * (RESULT_SIZE.highest - 1_000)
+        result = PushResult("failure", 1, 2, 200, "answer", message, character * RESULT_SIZE.highest)
+        read = PushResult.from_result(result.to_result())
+        assert read is not None
+        assert (read.error, read.output, read.output_cut) == (message, "", True)

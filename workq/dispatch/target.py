@@ -37,6 +37,9 @@ _StatusCode: TypeAlias = Annotated[int, msgspec.Meta(ge=100, le=999)]
 # How many jobs of a queue are sent at a time at most: each takes a connection.
 MOST_SENDING: Final = 1_000
 
+# In bytes, room in a result that is worth an output.
+_LEAST_ROOM: Final = 4_096
+
 
 class PushTarget(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where and how to send a job.
@@ -104,13 +107,16 @@ class PushResult(msgspec.Struct, frozen=True, omit_defaults=True):
         if len(result) <= RESULT_SIZE.highest:
             return result
         shorter = self
+        # An output for which there is hardly room beside the message would be cut a thousand times, and hardly be left.
+        without = _encode(msgspec.structs.replace(self, output="", output_cut=True))
+        if RESULT_SIZE.highest - len(without) < _LEAST_ROOM:
+            shorter, result = msgspec.structs.replace(self, output="", output_cut=True), without
         while len(result) > RESULT_SIZE.highest and shorter.output:
-            kept = len(shorter.output) * RESULT_SIZE.highest // (len(result) + 1_024)
-            shorter = msgspec.structs.replace(shorter, output=shorter.output[:kept], output_cut=True)
+            room, taken = RESULT_SIZE.highest - len(without), len(result) - len(without)
+            shorter = msgspec.structs.replace(shorter, output=_cut(shorter.output, room, taken), output_cut=True)
             result = _encode(shorter)
         while len(result) > RESULT_SIZE.highest:
-            kept = len(shorter.error) * RESULT_SIZE.highest // (len(result) + 1_024)
-            shorter = msgspec.structs.replace(shorter, error=shorter.error[:kept])
+            shorter = msgspec.structs.replace(shorter, error=_cut(shorter.error, RESULT_SIZE.highest, len(result)))
             result = _encode(shorter)
         return result
 
@@ -130,6 +136,11 @@ class PushedQueue(msgspec.Struct):
     """What is kept about a pushed queue: how many of its jobs are sent at a time."""
 
     concurrency: int
+
+
+def _cut(text: str, room: int, taken: int) -> str:
+    """The beginning of `text`, which has `taken` so many bytes, for a smaller `room`; it may be too long still."""
+    return text[: len(text) * room // (taken + _LEAST_ROOM // 4)]
 
 
 _encode: Final = msgspec.json.Encoder().encode
