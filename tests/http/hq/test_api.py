@@ -258,6 +258,24 @@ class TestForms:
         job = hq.post("/job", body=body, Content_Type='multipart/form-data; boundary="x y"').json
         assert (job["url"], job["comment"]) == (NOWHERE, "\r\n--x\r\n--x yz\r\nü")
 
+    @pytest.mark.parametrize(("count", "status"), [(100, 422), (101, 400), (2_000_000, 400)])
+    def test_there_may_be_100_fields(self, hq: Hq, count: int, status: int) -> None:
+        error_of(hq.post("/job", body=b"&" * (count == 100) + b"a=&" * count, Content_Type=FORM), status)
+
+    def test_escapes_are_read(self, hq: Hq) -> None:
+        body = b"url=" + NOWHERE.encode() + b"&comment=%F0%9f%98%80+%2B=%3D%25%z1%\r\n%\n%4%&&name=%26"
+        job = hq.post("/job", body=body, Content_Type=FORM).json
+        assert (job["url"], job["comment"], job["name"]) == (NOWHERE, "\U0001f600 +==%%z1%\r\n%\n%4%", "&")
+
+    def test_a_payload_may_consist_of_them(self, hq: Hq) -> None:
+        payload = {"url": NOWHERE, "payload": "x" * 1_000_000}
+        body = b"payload=" + "".join([f"%{byte:02x}" for byte in json.dumps(payload).encode()]).encode()
+        assert hq.post("/job", body=body, Content_Type=FORM).json["payload"] == payload["payload"]
+
+    def test_what_looks_like_them_may_not_come_too_often(self, hq: Hq) -> None:
+        assert hq.post("/job", body=b"url=%zz&comment=" + b"%" * 9_998, Content_Type=FORM).status == 200
+        error_of(hq.post("/job", body=b"url=%zz&comment=" + b"%" * 3_000_000, Content_Type=FORM), 400)
+
     @pytest.mark.parametrize(("count", "status"), [(100, 422), (101, 400), (500_000, 400)])
     def test_there_may_be_100_parts(self, hq: Hq, count: int, status: int) -> None:
         body = b"--x\r\n\r\n\r\n" * count + b"--x--\r\n"
