@@ -25,3 +25,13 @@ def test_a_string_that_does_not_end_takes_no_longer_than_another() -> None:
     """It took hours."""
     assert is_too_deep(b"[" * (DEEPEST + 1) + b'"' + b'\\"' * 500_000)
     assert not is_too_deep(b'"' + b'\\"' * 500_000 + b"[" * (DEEPEST + 1) + b"\\")
+
+
+@pytest.mark.parametrize("levels", [DEEPEST, DEEPEST + 1])
+def test_whatever_stands_beside_the_deepest_place(levels: int) -> None:
+    deepest = "[" * (levels - 1) + "{}" + "]" * (levels - 1)
+    for width in (1, 2, 7, 8, 9, 30):
+        comb = "[" * width + "]" * width
+        text = f'[{deepest[1:-1]}, {", ".join([comb] * 300)}, "\\\\", "\\"[", {comb}]'
+        json.loads(text)
+        assert is_too_deep(text.encode()) == (levels > DEEPEST)

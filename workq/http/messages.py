@@ -204,14 +204,14 @@ class MessagesDoor:
 
     async def _enqueue(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
+        if len(request.body) > LARGEST_MESSAGE:
+            raise HttpError(413, f"The message is too long: at most {LARGEST_MESSAGE} bytes are allowed")
         try:
             body = decode_halves(_checked, request.body)
         except (msgspec.DecodeError, RecursionError) as error:
             raise HttpError(400, f"Something went wrong: the message is not JSON: {error}") from None
         if is_too_deep(body):
             raise HttpError(400, f"Something went wrong: it is nested too deeply: {DEEPEST} levels are allowed")
-        if len(body) > LARGEST_MESSAGE:
-            raise HttpError(413, f"The message is too long: at most {LARGEST_MESSAGE} bytes are allowed")
         if await self._kept(name) is None:
             raise HttpError(404, f"Something went wrong: there is no queue {shown(name)}")
         message_id = uuid.uuid4()

@@ -31,12 +31,13 @@ def body_of(payload: msgspec.Raw) -> bytes:
     """
     raw = bytes(payload).strip()
     body = b"" if raw == b"null" else raw
-    if raw.startswith(b'"'):
+    is_text = raw.startswith(b'"')
+    if is_text:
         body = decode(raw, type=str).encode()
-    elif is_too_deep(raw):
-        raise HttpError(400, f"Invalid payload: it is nested too deeply: {DEEPEST} levels are allowed")
     if len(body) > PAYLOAD_SIZE.highest:
         raise HttpError(413, f"Invalid payload: it has {len(body)} bytes, at most {PAYLOAD_SIZE.highest} are allowed")
+    if not is_text and is_too_deep(raw):
+        raise HttpError(400, f"Invalid payload: it is nested too deeply: {DEEPEST} levels are allowed")
     return body
 
 
