@@ -483,6 +483,20 @@ class TestBadRequests:
     def test_a_wrong_value(self, http: HttpClient, name: str, value: object, shown: str) -> None:
         assert bad(http, {"queue": "a", name: value}) == f"{name}: '{shown}' is not {ALLOWED[name]}"
 
+    @pytest.mark.parametrize(("begin", "item", "end"), [("[", "[],", "1]"), ('"', "x", '"'), ('{"', "y", '":{}}')])
+    def test_a_wrong_value_of_megabytes(self, http: HttpClient, begin: str, item: str, end: str) -> None:
+        value = begin + item * 1_000_000 + end
+        answer = http.post(
+            "/v1/jobs", body=b'{"queue": "a", "ttr_ms": %b}' % value.encode(), Content_Type="application/json"
+        )
+        assert answer.json["detail"] == f"ttr_ms: '{value.strip(chr(34))[:48]}...' is not {ALLOWED['ttr_ms']}"
+
+    def test_an_unknown_option_of_megabytes(self, http: HttpClient) -> None:
+        shown = ("payload_base64" * 4)[:48]
+        assert bad(http, {"payload_base64" * 400_000: 1}).startswith(
+            f"'{shown}...': no such option; allowed are queue, "
+        )
+
     def test_a_state_that_cannot_be_cleared(self, http: HttpClient) -> None:
         allowed = "ready, scheduled, failed, completed or all"
         path = "/v1/queues/a/jobs"

@@ -18,9 +18,21 @@ from workq.http import web
 from workq.http.application import HttpError
 from workq.http.native.answers import RAW
 from workq.http.native.structs import ALLOWED, LISTS
-from workq.values import Range, check_name, shown
+from workq.values import SHOWN_LENGTH, Range, check_name, shown
 
 JSON: Final = "application/json"
+_look_over: Final = msgspec.json.Decoder(msgspec.Raw).decode
+# What JSON begins with, unless it is a number.
+_KINDS: Final = {
+    b"{": "an object",
+    b"[": "an array",
+    b'"': "a string",
+    b"t": "a boolean",
+    b"f": "a boolean",
+    b"n": "null",
+}
+# In bytes, a value that an error quotes as we write it, and not as it was written.
+_LONGEST_READ: Final = 1_000
 
 Act: TypeAlias = Callable[[web.Request, Any], Coroutine[Any, Any, web.Response]]
 
@@ -47,12 +59,15 @@ class Operation:
     raw: str | None = None
     raw_answer: bool = False
     _decode: Callable[[bytes], Any] = attrs.field(init=False)
+    _look: Callable[[bytes], Any] = attrs.field(init=False)
     _names: tuple[str, ...] = attrs.field(init=False)
     _waits: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_decode", msgspec.json.Decoder(self.request).decode)
         object.__setattr__(self, "_names", tuple([field.name for field in msgspec.structs.fields(self.request)]))
+        unread = msgspec.defstruct("Unread", [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in self._names])
+        object.__setattr__(self, "_look", msgspec.json.Decoder(unread).decode)
         object.__setattr__(self, "_waits", "wait_ms" in self._names)
 
     @property
@@ -88,10 +103,14 @@ class Operation:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _not_json(error) from None
         try:
-            given = msgspec.json.decode(body)
+            _look_over(body)  # without making objects of it: millions of small ones take a while
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _not_json(error) from None  # what came before its end was wrong too, which matters less
-        raise self._explain(wrong, given)
+        kind = _KINDS.get(body.lstrip()[:1], "a number")
+        if kind != "an object":
+            raise HttpError(400, f"The body is {kind}, only an object is allowed")
+        unread = self._look(body)
+        raise self._explain(wrong, lambda name: _shown_json(bytes(getattr(unread, name))))
 
     def _from_query(self, request: web.Request) -> Any:
         given: dict[str, Any] = {}
@@ -107,24 +126,23 @@ class Operation:
         try:
             return msgspec.convert(given, self.request, strict=False)
         except msgspec.ValidationError as error:
-            raise self._explain(str(error), given) from None
+            raise self._explain(str(error), lambda name: _shown_json(msgspec.json.encode(given[name]))) from None
 
-    def _explain(self, text: str, given: Any) -> HttpError:
-        """What is wrong with the options `given`, of which msgspec says `text`: by name, value, and what is allowed."""
+    def _explain(self, text: str, shown_value: Callable[[str], str]) -> HttpError:
+        """What is wrong with the options, of which msgspec says `text`: by name, value, and what is allowed."""
         names = self._names
         unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL)
         if unknown is not None:
-            near = get_close_matches(unknown[1], names, n=1)
+            near = get_close_matches(unknown[1][:SHOWN_LENGTH], names, n=1)  # a name of megabytes would take seconds
             hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(names) or 'none'}"
             return HttpError(400, f"{shown(unknown[1])}: no such option; {hint}")
         missing = re.fullmatch(r"Object missing required field `(.*)`", text)
         if missing is not None:
             return HttpError(400, f"{missing[1]}: is missing; it must be {self._allowed(missing[1])}")
         place = re.search(r" - at `\$\.(\w+)", text)
-        if place is None:
-            return HttpError(400, f"The body is {_type_name(given)}, only an object is allowed")
+        assert place is not None
         name = place[1]
-        return HttpError(400, f"{name}: {_shown_json(given[name])} is not {self._allowed(name)}")
+        return HttpError(400, f"{name}: {shown_value(name)} is not {self._allowed(name)}")
 
     def _allowed(self, name: str) -> str:
         return ALLOWED.get(f"{self.request.__name__}.{name}") or ALLOWED[name]
@@ -152,10 +170,10 @@ def _not_json(error: Exception) -> HttpError:
     return HttpError(400, f"The body is not JSON: {error}")
 
 
-def _shown_json(value: Any) -> str:
-    return shown(value if isinstance(value, str) else msgspec.json.encode(value).decode())
-
-
-def _type_name(value: Any) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+def _shown_json(value: bytes) -> str:
+    """`value` as an error quotes it: strings as their text, all else as JSON, of which a long one is not looked at."""
+    if value[:1] == b'"':
+        return shown(msgspec.json.decode(value, type=str))
+    if len(value) <= _LONGEST_READ:
+        value = msgspec.json.encode(msgspec.json.decode(value))
+    return shown(value[:_LONGEST_READ].decode("utf-8", "replace"))
