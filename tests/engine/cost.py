@@ -142,6 +142,14 @@ def bulk_leases_take_all(driver: Driver, jobs: int) -> None:
     assert driver.leased() is None
 
 
+def one_bulk_lease_takes_all_from_as_many_queues(driver: Driver, jobs: int) -> None:
+    names = [b"q%d" % number for number in range(jobs // 2)]
+    for number in range(jobs):
+        driver.add(number, name=names[number // 2])
+    assert driver.lease(*names, count=jobs).reply
+    assert driver.leased(*names) is None
+
+
 def bulk_leases_wait_for_one_moment(driver: Driver, jobs: int) -> None:
     calls = [driver.lease(b"q", b"r", wait_ms=100_000, count=2) for _ in range(jobs // 2)]
     for number in shuffled(jobs):
@@ -209,6 +217,7 @@ LIVES = [
     one_job_fails_again_and_again,
     leases_wait_and_are_served,
     bulk_leases_take_all,
+    one_bulk_lease_takes_all_from_as_many_queues,
     bulk_leases_wait_for_one_moment,
     the_results_of_all_are_awaited,
     every_lease_is_touched_and_released,

@@ -212,7 +212,8 @@ class Engine:
 
     def waiting(self) -> tuple[int, int]:
         """How many wait for a job, and how many for a result."""
-        leasers = {waiter for queue in self.state.queues.values() for waiter in queue.leasers}
+        # Not looked for in the queues: some wait at thousands of them.
+        leasers = [waiter for waiter in self._waits if isinstance(waiter, LeaseWaiter)]
         return len(leasers), len(self._watchers)
 
     def tick(self, now_ms: int, job_steps: int = TICK_STEPS, admit: Callable[[int], bool] = _always) -> None:
@@ -768,9 +769,11 @@ class Engine:
         if len(queues) == 1 and queues[0].options is None:
             return queues[0].first_ready()
         ready = [queue for queue in queues if queue.next_job(now_ms) is not None]
-        if not ready:
-            return None
-        return (ready[0] if len(ready) == 1 else self._random.choice(ready)).first_ready()
+        return ready[self._pick(ready)].first_ready() if ready else None
+
+    def _pick(self, queues: list[Queue]) -> int:
+        """Which of some queues is the next to hand out a job."""
+        return 0 if len(queues) == 1 else self._random.randrange(len(queues))
 
     def _grant_several(self, job: Job, queues: list[Queue], count: int, fenced: bool, now_ms: int) -> Reply:
         """Hand out `job` and, for a `count` above 1, what else is ready in `queues`."""
@@ -778,17 +781,23 @@ class Engine:
             return self._grant(job, now_ms, fenced)
         jobs: list[LeasedJob] = []
         size = 0
-        following: Job | None = job
         if len(queues) == 1 and queues[0].options is None:
             jobs, size = self._grant_front(queues[0], count, fenced, now_ms)
-            if jobs:
-                following = self._draw(queues, now_ms) if len(jobs) < count else None
-        while following is not None:
+        if len(jobs) == count:
+            return LeasedJobs(jobs)
+        # Looked for once: there may be thousands of queues, and of these only the one that hands out a job changes.
+        ready = [queue for queue in queues if queue.next_job(now_ms) is not None]
+        while ready and len(jobs) < count:
+            at = self._pick(ready) if jobs else ready.index(job.queue)
+            queue = ready[at]
+            following = queue.first_ready()
+            assert following is not None
             size += len(following.payload)
             if size > BULK_BYTES and jobs:
                 break
             jobs.append(self._grant(following, now_ms, fenced))
-            following = self._draw(queues, now_ms) if len(jobs) < count else None
+            if queue.next_job(now_ms) is None:
+                del ready[at]
         return LeasedJobs(jobs)
 
     def _grant_front(self, queue: Queue, count: int, fenced: bool, now_ms: int) -> tuple[list[LeasedJob], int]:
