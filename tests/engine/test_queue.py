@@ -70,8 +70,9 @@ class Levels:
 
     def check(self) -> None:
         assert self.level.live == len(self.ready)
-        assert list(self.level) == self.ready
-        assert self.level.page(1, 3) == self.ready[1:4]
+        assert self.level.page(0, self.level.live + 1) == self.ready
+        for cursor in range(len(self.ready) + 1):
+            assert self.level.page(cursor, 3) == self.ready[cursor : cursor + 3]
 
     def entries(self) -> int:
         return len(self.level.sifted) + len(self.level.fresh) + len(self.level.placed or ())
@@ -125,3 +126,18 @@ def test_a_queue_forgets_priorities_that_nobody_uses_any_more() -> None:
         job.state = GONE
     assert len(queue._levels) == len(queue._order) < 200
     assert queue.first_ready() is kept
+
+
+def test_pages_of_many_priorities() -> None:
+    queue = Queue(b"q")
+    jobs = [make_job(number, priority=number * 7_919 % 20_011 // 2) for number in range(1, 20_001)]
+    for job in jobs:
+        job.state = READY
+        queue.push_ready(job)
+    for job in jobs[::3]:
+        queue.drop_ready(job)
+        job.state = LEASED
+    ready = [job for job in jobs if job.state == READY]
+    ready.sort(key=lambda job: (-job.spec.priority, job.seq))
+    for cursor in (0, 1, 5_000, 9_999, 10_000, 13_000, len(ready) - 1, len(ready)):
+        assert queue.ready_jobs(cursor, 100) == ready[cursor : cursor + 100]

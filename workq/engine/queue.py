@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _TIDY_ENTRIES: Final = 32
 # Entries looked at with each job that goes while there are too many dead ones. The more, the sooner they are gone.
 _SIFTED_AT_ONCE: Final = 8
+# Jobs on the first pages: up to there it is cheaper to look for one level after the other than to sort them.
+_FIRST_PAGES: Final = 10_000
 # Stands for the time of a job that never was scheduled: before all times, and there are some before 1970.
 _UNSCHEDULED: Final = -NEVER_MS
 
@@ -138,36 +140,35 @@ class Level:
 
     def page(self, cursor: int, limit: int) -> list[Job]:
         """The ready jobs from `cursor` on."""
-        if self.placed:
-            if self.fresh:
-                return list(islice(self, cursor, cursor + limit))
+        if self.placed and not self.fresh:
             return [job for _, _, job in self.placed.islice(cursor, cursor + limit)]
-        if not self.sifted and len(self.fresh) == self.live:  # no need to count
+        if not self.placed and not self.sifted and len(self.fresh) == self.live:  # no need to count
             return [self.fresh[at] for at in range(cursor, min(cursor + limit, self.live))]
         page: list[Job] = []
+        skipped = taken = 0  # jobs before the page, and entries of `placed` that were passed
+        placed = iter(self.placed or ())
+        entry = next(placed, None)
         for job in chain(self.sifted, self.fresh):
-            if _is_fresh(job):
-                if cursor > 0:
-                    cursor -= 1
-                else:
-                    page.append(job)
-                    if len(page) == limit:
-                        break
+            if not _is_fresh(job):
+                continue
+            while entry is not None and entry[0] == _UNSCHEDULED and entry[1] <= job.seq:
+                if entry[2] is not job:  # else it stands in both
+                    if skipped < cursor:
+                        skipped += 1
+                    else:
+                        page.append(entry[2])
+                taken += 1
+                entry = next(placed, None)
+            if skipped < cursor:
+                skipped += 1
+            else:
+                page.append(job)
+            if len(page) >= limit:
+                return page[:limit]
+        if self.placed:
+            start = taken + cursor - skipped
+            page += [job for _, _, job in self.placed.islice(start, start + limit - len(page))]
         return page
-
-    def _fresh_entries(self) -> Iterator[_Entry]:
-        for job in chain(self.sifted, self.fresh):
-            if _is_fresh(job):
-                yield _entry(job)
-
-    def __iter__(self) -> Iterator[Job]:
-        """The ready jobs in order, each once."""
-        fresh = self._fresh_entries()  # not an expression, which mypyc makes a list
-        last_place = -1
-        for _, place, job in heapq.merge(fresh, self.placed or ()):
-            if place != last_place:
-                yield job
-            last_place = place
 
 
 class JobList:
@@ -353,7 +354,8 @@ class Queue:
         level.drop(job)
         if not level.live and len(self._levels) > 2 * self.lists[READY].count + 2 * _TIDY_ENTRIES:
             self._levels = {priority: level for priority, level in self._levels.items() if level.live}
-            self._order = sorted([(-priority, level) for priority, level in self._levels.items()])
+            self._order = [(-priority, level) for priority, level in self._levels.items()]
+            heapq.heapify(self._order)
             self._level = None
 
     def _add_level(self, priority: int) -> Level:
@@ -452,7 +454,7 @@ class Queue:
     def ready_jobs(self, cursor: int, limit: int) -> list[Job]:
         """A page of the ready jobs in lease order."""
         page: list[Job] = []
-        for _, level in sorted(self._order):
+        for level in self._first_levels() if cursor < _FIRST_PAGES else self._sorted_levels():
             if cursor >= level.live:
                 cursor -= level.live
                 continue
@@ -461,6 +463,23 @@ class Queue:
             if len(page) == limit:
                 break
         return page
+
+    def _sorted_levels(self) -> Iterator[Level]:
+        """The levels, the highest priority first."""
+        for priority in sorted(self._levels, reverse=True):
+            yield self._levels[priority]
+
+    def _first_levels(self) -> Iterator[Level]:
+        """The same, where few are wanted. Jobs may have a priority each, and to sort 300 000 takes a while."""
+        order = self._order
+        # Of a heap, the places where the next one may be: below those that were given.
+        places = [(order[0][0], 0)] if order else []
+        while places:
+            _, at = heapq.heappop(places)
+            for below in (2 * at + 1, 2 * at + 2):
+                if below < len(order):
+                    heapq.heappush(places, (order[below][0], below))
+            yield order[at][1]
 
     def push_scheduled(self, job: Job) -> None:
         """Put a job among those that wait for their time."""
