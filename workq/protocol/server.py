@@ -184,7 +184,9 @@ class Decoder:
         return commands[0] if commands else self.aside()
 
     def take(self, most: int = MAX_TAKEN) -> list[c.Command]:
-        """The next commands, `most` at most, up to a `Recur` or what only concerns the connection: see `aside`."""
+        """The next commands, `most` at most, up to one that may take long or what only concerns the connection: see
+        `aside`.
+        """
         found: list[c.Command] = []
         while self._aside is None:
             if self._body is None and not self._skip_line:
@@ -201,8 +203,8 @@ class Decoder:
                 self._aside = command
             elif command is not None:
                 found.append(command)
-                if isinstance(command, c.Recur):
-                    break  # it may take long: see `Connection.serve`
+                if _may_take_long(command):
+                    break  # see `Connection.serve`
             elif not self._join():
                 break
         return found
@@ -348,6 +350,13 @@ class Decoder:
         self._pos = end + 1 or len(self._data)
         self._skip_line = end < 0
         return end >= 0
+
+
+def _may_take_long(command: c.Command) -> bool:
+    """Whether it may take a thousand times as long as others, so that as many as can be taken would be too many."""
+    if isinstance(command, c.Lease):
+        return len(command.names) > MAX_TAKEN
+    return isinstance(command, (c.Recur, c.Results, c.InspectJobs, c.ConfigureQueue))
 
 
 # -- the grammar -----------------------------------------------------------------------------------------------------
