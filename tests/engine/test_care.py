@@ -99,6 +99,8 @@ class TestListings:
         carried: list[Job] = list(driver.engine.state.jobs.values())
         for job in carried:  # in no order
             Carried(job.copy()).apply(state)
+        state.queue(b"q").put_in_order()  # at the start, when nobody has to wait for it
+        assert state.queue(b"q").lists[3].is_sorted
         newest = state.queue(b"q").lists[3].newest(0, 10)
         assert [job.job_id for job in newest] == [job_id(number) for number in (2, 5, 1, 3)]
         assert state.queue(b"q").counts == driver.engine.state.queue(b"q").counts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from sortedcontainers import SortedList
 
 from workq.engine.bucket import TokenBucket
-from workq.engine.job import GONE, LEASED, NEVER_MS, READY, SCHEDULED, Job
+from workq.engine.job import COMPLETED, FAILED, GONE, LEASED, NEVER_MS, READY, SCHEDULED, Job
 from workq.engine.traffic import Traffic
 from workq.values import JobSpec, QueueOptions
 
@@ -333,11 +333,10 @@ class Queue:
 
     def put_in_order(self) -> None:
         """A log has given the jobs back, those that it wrote anew later than others: let the oldest be the first."""
-        ready, leased = self.lists[READY], self.lists[LEASED]
-        if not ready.is_sorted:
-            ready.sort(_ready_ms)
-        if not leased.is_sorted:
-            leased.sort(_leased_ms)
+        orders = [(READY, _ready_ms), (LEASED, _leased_ms), (COMPLETED, _deadline_ms), (FAILED, _deadline_ms)]
+        for state, time_ms in orders:
+            if not self.lists[state].is_sorted:
+                self.lists[state].sort(time_ms)
 
     def push_ready(self, job: Job) -> None:
         """Put a job that becomes ready in its place."""
