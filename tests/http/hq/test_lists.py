@@ -290,3 +290,39 @@ class TestManyJobs:
             plan = [step[3] for step in database.execute(f"EXPLAIN QUERY PLAN {statement}")]
             assert len(plan) == 1
             assert "INDEX jobs_number (door=? AND queue=?" in plan[0]
+
+    async def test_big_jobs_are_shown_in_several_turns(self, archive: Archive, store: Store) -> None:
+        payload = b'"%b"' % (b"x" * 500_000)
+        kept = (
+            b'{"given": {}, "payload": %b, "result": {"outcome": "success", "started_ms": 1, "finished_ms": 2}}'
+            % payload
+        )
+        rows = [
+            ArchivedJob(door="hq", number=number, job_id=os.urandom(16), created_ms=0, finished_ms=0, data=kept)
+            for number in range(30)
+        ]
+        await archive.run(lambda: archive._store.put(rows))
+        jobs = [await store.push(NOWHERE, Given(), payload) for _ in range(30)]
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        find, turns_before, turns_after = archive.find, 0, 0
+
+        async def finding(query: Any) -> Any:
+            nonlocal turns_before, turns_after
+            turns_before = turns
+            found = await find(query)
+            turns_after = turns
+            return found
+
+        archive.find = finding  # type: ignore[method-assign]  # it is awaited for as many turns as the thread takes
+        counting = asyncio.create_task(count())
+        assert len(await store.read(Listing(), None, 100)) == len(rows) + len(jobs)
+        counting.cancel()
+        assert turns_before >= 10
+        assert turns - turns_after >= 10

@@ -35,6 +35,8 @@ _COMPLETED: Final = 1
 _LEASED: Final = 4
 # How many jobs of the engine are looked at before others have their turn.
 _SLICE: Final = 200
+# Likewise, bytes of their payloads and outputs, which take a millisecond or two for each MiB.
+_SHOWN_AT_ONCE: Final = 1_048_576
 # How many characters of them an expression is looked for in before the archive's thread does something else.
 _SEARCHED_AT_ONCE: Final = 65_536
 # How many of those that went to the archive are forgotten when a job is pushed, and when jobs are listed or counted.
@@ -194,10 +196,15 @@ class Store:
             Query(door=DOOR, queue="", descending=listing.reverse, begin=begin, limit=limit, keep=_keep(listing))
         )
         back: list[Found] = []  # those that were run again
+        size = 0
         for row in rows:
             number = row.number or 0
             if number in found:
                 continue
+            size += len(row.data)
+            if size > _SHOWN_AT_ONCE:
+                size = 0
+                await asyncio.sleep(0)
             live = await self._find_live(number) if number in self._in_engine else None
             if live is None:
                 found[number] = self._from_archive(row).object
@@ -235,12 +242,17 @@ class Store:
         numbers = self._slice(begin, listing.reverse)
         while numbers:
             jobs: list[Found] = []
+            size = 0
             for number in numbers:
                 job = await self._find_live(number)
                 if job is None:
                     self._in_engine.discard(number)  # deleted, or archived just now
-                else:
-                    jobs.append(job)
+                    continue
+                jobs.append(job)
+                size += len(job.payload)
+                if size > _SHOWN_AT_ONCE:
+                    size = 0
+                    await asyncio.sleep(0)
             for job in await self._filtered(listing, jobs):
                 found[job.number] = job.object
                 if len(found) == limit:
