@@ -3,8 +3,8 @@
 import asyncio
 import heapq
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import AsyncIterator, Mapping
-from typing import Final, Literal, TypeAlias
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -18,6 +18,9 @@ from workq.http.fireworq.jobs import failure, next_try_ms, number_of, shown_job
 from workq.http.fireworq.structs import Failure, ShownJob
 from workq.http.names import NUMBER, numbered_jobs, queue_name
 from workq.replies import JobInfo, Jobs
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 # Where a job stands: its time, its number.
 Place: TypeAlias = tuple[int, int]
@@ -83,7 +86,7 @@ async def list_jobs(gateway: Gateway, dispatcher: Dispatcher, queue: str, state:
                 placed = [each for each in placed if (each[0] >= begin if ascending else each[0] <= begin)]
             best = choose(page.limit + 1, [*best, *placed], key=_place)
     following = _write_cursor(best[page.limit][0]) if len(best) > page.limit else ""
-    return JobList([shown_job(job) for _, job in best[: page.limit]], following)
+    return JobList(await _in_slices(shown_job, [job for _, job in best[: page.limit]]), following)
 
 
 async def _slices(gateway: Gateway, dispatcher: Dispatcher, name: bytes, state: State) -> AsyncIterator[list[JobInfo]]:
@@ -125,7 +128,16 @@ async def list_failures(archive: Archive, queue: str, page: Page) -> FailureList
         first = entries.pop()
         number = (jobs.number(first.job_id) if by_creation else first.number) or 0
         following = _write_cursor((first.created_ms, number))
-    return FailureList([failure(entry) for entry in entries], following)
+    return FailureList(await _in_slices(failure, entries), following)
+
+
+async def _in_slices(show: Callable[[T], U], items: Sequence[T]) -> list[U]:
+    """What `show` makes of each item: 10 000 in one go would take half a second."""
+    shown: list[U] = []
+    for start in range(0, len(items), _SLICE):
+        shown += [show(item) for item in items[start : start + _SLICE]]
+        await asyncio.sleep(0)
+    return shown
 
 
 def _place(placed: tuple[Place, JobInfo]) -> Place:
