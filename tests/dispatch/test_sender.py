@@ -331,6 +331,13 @@ class TestAddresses:
         result = await send(sender, PushTarget("http://innocent.example/"), b"")
         assert result.error.startswith("innocent.example (169.254.169.254) is a link-local or cloud metadata address")
 
+    def test_no_name_is_remembered_that_is_longer_than_any(self) -> None:
+        """A thousand of a megabyte were a gigabyte."""
+        rules = AddressRules()
+        for host in ("a.example", "a" * 255, "a" * 256, "a" * 1_000_000):
+            rules.check_host(host)
+        assert sum(map(len, rules._good)) == 264
+
     async def test_an_address_that_is_denied_is_left_out_of_several(
         self, worker: WebWorker, monkeypatch: pytest.MonkeyPatch
     ) -> None:

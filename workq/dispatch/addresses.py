@@ -29,6 +29,8 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 # Hosts that are known to pass: more than a server pushes to in a while.
 _MOST_REMEMBERED: Final = 1_000
+# The longest name that DNS can have; a URL may have a megabyte in its place.
+_LONGEST_REMEMBERED: Final = 255
 
 
 class AddressDenied(OSError):
@@ -87,9 +89,10 @@ class AddressRules:
         for rule in self._deny:
             if rule.covers_name(name):
                 raise AddressDenied(f"{host} is denied by --dispatch-deny {rule.text}")
-        if len(self._good) >= _MOST_REMEMBERED:
-            self._good.clear()
-        self._good.add(host)
+        if len(host) <= _LONGEST_REMEMBERED:
+            if len(self._good) >= _MOST_REMEMBERED:
+                self._good.clear()
+            self._good.add(host)
 
     def check_address(self, host: str, text: str) -> None:
         """Check an address of `host`. Raises `AddressDenied`."""
