@@ -17,8 +17,8 @@ FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 # meanwhile.
 _MOST_PARTS: Final = 100
 _LONGEST_HEAD: Final = 1_024
-# A part: the lines of its head, and its body.
-_PART: Final = re.compile(rb"[ \t]*((?:\r?\n[^\r\n]+)*)\r?\n\r?\n(.*)", re.DOTALL)
+# A part: the lines of its head, of which no more are looked at than fit into the longest; and its body.
+_PART: Final = re.compile(rb"[ \t]{0,100}((?:\r?\n[^\r\n]+){0,500})\r?\n\r?\n(.*)", re.DOTALL)
 # A percent sign that stands for itself, since no escape begins with it; of these, too, there are only so many.
 _PLAIN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _MOST_PLAIN_PERCENTS: Final = 10_000
@@ -59,7 +59,7 @@ def _unescaped(text: bytes) -> str:
 def _parts(content_type: str, body: bytes) -> list[tuple[str, str]]:
     """The fields of a form in parts. Raises `ValueError`."""
     boundary = _head(b"Content-Type: " + " ".join(content_type.split()).encode()).get_boundary() or ""
-    delimiter = rb"\r?\n--" + re.escape(boundary.encode("utf-8", "replace")) + rb"(?=--|[ \t]*\r?\n)"
+    delimiter = rb"\r?\n--" + re.escape(boundary.encode("utf-8", "replace")) + rb"(?=--|[ \t]{0,100}\r?\n)"
     pieces = re.split(delimiter, b"\n" + body, maxsplit=_MOST_PARTS + 1)[1:]
     parts = list(takewhile(_is_part, pieces))
     if not boundary or len(parts) == len(pieces):

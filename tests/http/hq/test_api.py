@@ -285,6 +285,8 @@ class TestForms:
     def test_what_is_said_of_a_part_is_short(self, hq: Hq, count: int) -> None:
         body = b"--x\r\nContent-Disposition: form-data" + b";a=b" * count + b"\r\n\r\n\r\n--x--\r\n"
         error_of(hq.post("/job", body=body, Content_Type="multipart/form-data; boundary=x"), 400)
+        body = b"--x\r\n" + b"a\r\n" * count + b"\r\n\r\n--x--\r\n"
+        error_of(hq.post("/job", body=body, Content_Type="multipart/form-data; boundary=x"), 400)
         content_type = "multipart/form-data; boundary=x" + ";a=b" * 10_000
         error_of(hq.post("/job", body=b"--x--\r\n", Content_Type=content_type), 400)
 
