@@ -17,10 +17,13 @@ from workq.archive import Archive, ArchivedJob
 from workq.broker import Broker, Clock
 from workq.engine import Engine
 from workq.gateway import Gateway
+from workq.http.hq.door import HqDoor
 from workq.http.hq.ids import Ids
 from workq.http.hq.job import Given
 from workq.http.hq.listing import Listing
 from workq.http.hq.store import Store
+from workq.http.settings import HqSettings
+from workq.http.web import Headers, Request
 
 NAMES = ("resize", "mail", "resize-large", "Mail")
 
@@ -326,3 +329,17 @@ class TestManyJobs:
         counting.cancel()
         assert turns_before >= 10
         assert turns - turns_after >= 10
+
+    async def test_the_dashboard_has_a_highest_limit(self, archive: Archive) -> None:
+        """It is answered as a whole, and a hundred thousand jobs took seconds."""
+        kept = b'{"given": {}, "payload": null, "result": {"outcome": "success", "started_ms": 1, "finished_ms": 2}}'
+        rows = [
+            ArchivedJob(door="hq", number=number, job_id=os.urandom(16), created_ms=0, finished_ms=0, data=kept)
+            for number in range(1_500)
+        ]
+        await archive.run(lambda: archive._store.put(rows))
+        nobody: Any = None
+        door = HqDoor(archive._gateway, archive, nobody, HqSettings())
+        request = Request("GET", "/ui/internal/dashboard?limit=100000", Headers({}), "")
+        answer = json.loads((await door._dashboard(request)).body)
+        assert (answer["jobList"]["count"], answer["jobList"]["next"]) == (1_000, "1000")

@@ -166,8 +166,8 @@ class HqDoor:
     async def _dashboard(self, request: Request) -> Response:
         limit = self._settings.job_list_default_limit or _DASHBOARD_LIMIT
         listing = read_listing(request.query, limit)
-        if not listing.limit:  # it is answered as a whole, so it must have one
-            listing = attrs.evolve(listing, limit=limit)
+        # It is answered as a whole, so it must have a limit.
+        listing = attrs.evolve(listing, limit=min(listing.limit or limit, max(limit, _PIECE)))
         reader = ListReader(self._store, listing)
         jobs = await reader.read(listing.limit)
         return _answer(request, _encode(_Dashboard(await self._figures(), _list_object(jobs, reader))))

@@ -37,6 +37,8 @@ _LEASED: Final = 4
 _SLICE: Final = 200
 # Likewise, bytes of their payloads and outputs, which take a millisecond or two for each MiB.
 _SHOWN_AT_ONCE: Final = 1_048_576
+# A job takes as long as so many bytes, beside those that it has.
+_JOB_SIZE: Final = 8_192
 # How many characters of them an expression is looked for in before the archive's thread does something else.
 _SEARCHED_AT_ONCE: Final = 65_536
 # How many of those that went to the archive are forgotten when a job is pushed, and when jobs are listed or counted.
@@ -201,7 +203,7 @@ class Store:
             number = row.number or 0
             if number in found:
                 continue
-            size += len(row.data)
+            size += len(row.data) + _JOB_SIZE
             if size > _SHOWN_AT_ONCE:
                 size = 0
                 await asyncio.sleep(0)
