@@ -302,18 +302,27 @@ def test_a_queue_that_is_not_pushed_any_more_is_when_it_is_put_again(tmp_path: P
         worker.wait_for_requests(1)
 
 
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[tuple[Definitions, Dispatcher]]:
+    nobody: Any = None
+    async with durable(Files(tmp_path)) as (_, gateway):
+        dispatcher = Dispatcher(gateway, lambda: nobody)
+        definitions = Definitions(gateway, dispatcher, load_settings([], {}).fireworq)
+        await definitions.start()
+        yield definitions, dispatcher
+        await dispatcher.stop(0)
+
+
+async def test_a_name_that_no_queue_can_have_is_not_remembered(house: tuple[Definitions, Dispatcher]) -> None:
+    """Four thousand that fill a request line were a quarter of a gigabyte."""
+    definitions, _ = house
+    before = queue_name.cache_info().currsize
+    assert await definitions.delete_queue("x" * 1_001) is None
+    assert queue_name.cache_info().currsize == before
+
+
 class TestClientsThatHangUp:
     """What was begun for a client that is gone is done to its end."""
-
-    @pytest.fixture
-    async def house(self, tmp_path: Path) -> AsyncIterator[tuple[Definitions, Dispatcher]]:
-        nobody: Any = None
-        async with durable(Files(tmp_path)) as (_, gateway):
-            dispatcher = Dispatcher(gateway, lambda: nobody)
-            definitions = Definitions(gateway, dispatcher, load_settings([], {}).fireworq)
-            await definitions.start()
-            yield definitions, dispatcher
-            await dispatcher.stop(0)
 
     async def hang_up(self, change: Callable[[], Awaitable[object]], when: Callable[[], bool]) -> None:
         task = asyncio.ensure_future(change())

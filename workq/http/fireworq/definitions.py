@@ -14,7 +14,7 @@ from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway, to_the_end
 from workq.http.application import HttpError
 from workq.http.fireworq.structs import Queue, QueueRequest, Routing
-from workq.http.names import check_name, queue_name
+from workq.http.names import LONGEST_NAME, check_name, queue_name
 from workq.http.settings import FireworqSettings
 from workq.replies import Documents, Queues
 from workq.values import LEASE_BURST, LEASE_RATE, MAX_LEASED
@@ -114,6 +114,8 @@ class Definitions:
         async with self._changing:
             queue = self.queue(name)
             if queue is None:
+                if len(name) > LONGEST_NAME:  # there never was one
+                    return None
                 await self._dispatcher.unpush_queue(queue_name(DOOR, name))  # a crash may have left it pushed
                 return None
             if name == self._settings.queue_default:
