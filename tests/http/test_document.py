@@ -10,22 +10,19 @@ from tests.http.client import HttpClient
 from tests.server import PATIENCE_S, ServerProcess
 
 DOCUMENT = (Path(__file__).parent.parent.parent / "doc" / "http.md").read_text()
-EXAMPLES = [
-    (command, expected)
-    for block in re.findall(r"^```console\n(.*?)^```$", DOCUMENT, re.M | re.S)
-    for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
-]
+BLOCKS = re.findall(r"^```console\n(.*?)^```$", DOCUMENT, re.M | re.S)
 
 
-@pytest.mark.parametrize(("command", "expected"), EXAMPLES, ids=[command[:50] for command, _ in EXAMPLES])
-def test_an_example(server: ServerProcess, command: str, expected: str) -> None:
+@pytest.mark.parametrize("block", BLOCKS, ids=[block.partition("\n")[0][:50] for block in BLOCKS])
+def test_an_example(server: ServerProcess, block: str) -> None:
     host, port = server.http_addresses[""]
-    here = command.replace("localhost:9923", f"{host}:{port}").replace("curl ", "curl -sS ", 1)
-    done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (done.returncode, done.stderr) == (0, "")
-    pattern = re.escape(expected.strip()).replace(re.escape("..."), r"[\s\S]*")
-    said = done.stdout.replace("\r", "").strip()
-    assert re.fullmatch(pattern, said), f"{said!r} is not {expected!r}"
+    for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M):
+        here = command.replace("localhost:9923", f"{host}:{port}").replace("curl ", "curl -sS ", 1)
+        done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=PATIENCE_S)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        pattern = re.escape(expected.strip()).replace(re.escape("..."), r"[\s\S]*")
+        said = done.stdout.replace("\r", "").strip()
+        assert re.fullmatch(pattern, said), f"{command}: {said!r} is not {expected!r}"
 
 
 def test_all_operations_are_listed(http: HttpClient) -> None:
