@@ -602,7 +602,7 @@ class TestBrokenDisk:
     async def test_a_directory_that_is_renamed_is_noticed_when_a_segment_is_to_follow(self, site: Site) -> None:
         await site.start()
         client = await site.connect()
-        elsewhere = site.directory.rename(site.directory.with_name("elsewhere"))
+        elsewhere = site.directory.rename(site.directory.with_name(f"{site.directory.name}-elsewhere"))
         taken = 0
         while await client.ask(*add(new_id())) == "+OK":
             taken += 1
@@ -619,7 +619,7 @@ class TestBrokenDisk:
         await site.start(policy)
         client = await site.connect()
         segment = site.directory / "0000000001.seg"
-        segment.rename(site.directory.with_name("elsewhere"))
+        segment.rename(site.directory.with_name(f"{site.directory.name}-elsewhere"))
         segment.write_bytes(b"of somebody else")
         taken = 0
         while (reply := await client.ask(*add(new_id()))) == "+OK":

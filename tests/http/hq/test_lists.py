@@ -215,6 +215,7 @@ class TestDashboard:
         assert [job["id"] for job in found["jobList"]["jobs"]] == [ids[7], ids[6]]
         assert (found["jobList"]["next"], found["jobList"]["count"]) == (ids[5], 2)
 
+    @pytest.mark.usefixtures("ids")
     def test_what_does_not_parse_is_told(self, hq: Hq) -> None:
         error_of(hq.get("/ui/internal/dashboard?limit=x"), 400)
         assert hq.get("/ui/internal/dashboard?limit=-1").json["jobList"]["count"] > 2
