@@ -56,6 +56,12 @@ class TestDaylightSaving:
         spring = occurrences("cron:*/20_3_*_*_*@Australia/Lord_Howe", "2026-10-03T12:00", 4)
         assert spring == ["2026-10-03 16:00", "2026-10-03 16:20", "2026-10-03 16:40", "2026-10-04 16:00"]
 
+    def test_a_shift_of_half_an_hour_hides_nothing_later_that_day(self) -> None:
+        spring = occurrences("cron:*/20_8_*_*_*@Australia/Lord_Howe", "2026-10-03T12:00", 2)
+        assert spring == ["2026-10-03 21:00", "2026-10-03 21:20"]
+        autumn = occurrences("cron:*/30_23_*_*_*@Australia/Lord_Howe", "2026-04-04T14:00", 2)
+        assert autumn == ["2026-04-05 12:30", "2026-04-05 13:00"]
+
     def test_a_working_day_begins_at_nine_on_the_clock_all_year(self) -> None:
         assert occurrences("cron:0_9_*_*_MON@Europe/Berlin", "2026-03-22T12:00", 2) == [
             "2026-03-23 08:00",
@@ -78,6 +84,13 @@ def test_an_occurrence_is_after_the_time_it_is_asked_for() -> None:
     assert rule.after(noon - 1) == noon
     assert rule.after(noon) == noon + 86_400_000
     assert rule.after(noon + 1) == noon + 86_400_000
+
+
+@pytest.mark.parametrize(("range_text", "minute"), [("31-31/5", "31"), ("10-10/1,31-31/5", "10,31")])
+def test_a_range_of_one_with_a_step_is_that_one(range_text: str, minute: str) -> None:
+    start = "2026-01-01T00:00"
+    found = occurrences(f"cron:{range_text}_9_*_*_*", start, 4)
+    assert found == occurrences(f"cron:{minute}_9_*_*_*", start, 4)
 
 
 def test_leap_days_are_waited_for() -> None:

@@ -22,10 +22,12 @@ RULE_LENGTH: Final = 255
 _ALLOWED: Final = "every:<ms> or cron:<minute>_<hour>_<day>_<month>_<weekday>[@<time zone>]"
 _DIGITS: Final = re.compile(r"[0-9]{1,20}")
 _FIELDS: Final = re.compile(r"[0-9A-Za-z*,/#-]+(_[0-9A-Za-z*,/#-]+){4}")
+# A range of one with a step. CronSim takes `5-5/10` for `5/10`, which goes on to the end.
+_STEPPED_ONE: Final = re.compile(r"(?<![0-9A-Z])([0-9A-Z]+)-\1/[0-9]+", re.IGNORECASE)
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Within this time of an occurrence a shift of the clocks may have hidden an earlier one.
-_NEAR_MS: Final = 7_200_000
+# Within this time of an occurrence a shift of the clocks may have hidden an earlier one: until the day is over.
+_NEAR_MS: Final = 93_600_000  # 26 hours
 
 
 class Rule:
@@ -110,7 +112,7 @@ class Cron(Rule):
     def _has_odd_shift(self, time_ms: int) -> bool:
         """Whether clocks were put by a part of an hour shortly before, as Lord Howe's are.
 
-        CronSim looks for a matching hour in steps of an hour, and may find it half an hour late then.
+        CronSim looks for a matching hour in steps of an hour, and may find it half an hour late then, all day long.
         """
         now, before = self._moment(time_ms), self._moment(time_ms - _NEAR_MS)
         shift = (now.utcoffset() or timedelta()) - (before.utcoffset() or timedelta())
@@ -161,7 +163,7 @@ def parse_rule(text: str) -> Rule:
         CronSim(fields, _EPOCH)
     except CronSimError as error:
         raise InvalidValue(f"Invalid rule: {shown(text)}: {str(error)[:1].lower()}{str(error)[1:]}") from None
-    return Cron(text, fields, _zone(zone) if at else UTC)
+    return Cron(text, _STEPPED_ONE.sub(r"\1", fields), _zone(zone) if at else UTC)
 
 
 def recalled_rule(text: str) -> Rule:
