@@ -355,6 +355,25 @@ class TestCopy:
         assert f"{newest} is damaged at offset 48" in result.stderr
         assert os.listdir(tmp_path) == ["home"]
 
+    @pytest.mark.parametrize("index", [0, 2])
+    def test_a_log_with_a_missing_segment_is_not_copied(
+        self, tmp_path: Path, home: Path, final: Snapshot, index: int
+    ) -> None:
+        missing = segment_files(home)[index]
+        (home / missing).unlink()
+        result = run("copy", home, tmp_path / "copy")
+        assert result.exit_code == 1
+        assert f"{missing} is damaged at offset 0: the file is missing" in result.stderr
+        assert os.listdir(tmp_path) == ["home"]
+
+    def test_a_segment_that_was_longer_is_not_copied(self, tmp_path: Path, home: Path, final: Snapshot) -> None:
+        offsets = [json.loads(line) for line in run("dump", home).stdout.splitlines()]
+        end = [record["offset"] for record in offsets if record["segment"] == 2][-1]
+        os.truncate(home / "0000000002.seg", end)
+        result = run("copy", home, tmp_path / "copy")
+        assert result.exit_code == 1
+        assert f"0000000002.seg is damaged at offset {end}: the file is too short" in result.stderr
+
     @pytest.mark.parametrize("number", [1, 2])
     def test_a_damaged_header_is_not_copied(self, tmp_path: Path, home: Path, final: Snapshot, number: int) -> None:
         change_byte(home / f"{number:010}.seg", 10)

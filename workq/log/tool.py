@@ -8,7 +8,6 @@ import logging
 import shutil
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,7 +22,7 @@ from workq.log.cmdlog import read_cmdlog
 from workq.log.errors import Damage, LogError
 from workq.log.filelog import FileLog, open_files
 from workq.log.files import Files
-from workq.log.records import SYNCED, TYPE_NAMES, BadRecord, Decoder, encode, unpack_synced, unpack_trimmed
+from workq.log.records import SYNCED, TRIMMED, TYPE_NAMES, BadRecord, Decoder, encode, unpack_synced, unpack_trimmed
 from workq.log.replay import Recovered, Segment, is_torn, replay
 from workq.log.salvage import salvage
 from workq.log.segments import CHUNK_SIZE, Records, last_written, segment_name, segment_numbers
@@ -273,20 +272,30 @@ def _copy_to(directory: Path, files: Files) -> int:
 
 def _copy(files: Files, target: Files) -> int:
     """Copy each segment up to where its records end, the oldest first; return the bytes copied."""
-    copied = 0
+    copied = end = trimmed = 0
+    oldest = 1
     numbers = segment_numbers(files.names())
     if not numbers:
         raise LogError(f"there is no log in {files.directory}")
-    for number in numbers:
+    for index, number in enumerate(numbers):
         segment = Segment(files, number)
         name = segment.name
+        if index and number != numbers[index - 1] + 1:
+            raise Damage(segment_name(number - 1), 0, "the file is missing")
+        if segment.header is not None:
+            oldest = max(oldest, segment.header.oldest)
+            if index and not segment.header.afresh and segment.header.previous_end > end:
+                raise Damage(segment_name(number - 1), end, "the file is too short")
         fd = files.open(name)
         try:
             may_lack_header = number == numbers[-1] and number != numbers[0]  # it may have just been begun
             if segment.header is None and not may_lack_header and last_written(files, fd, 0, segment.size):
                 raise Damage(name, 0, segment.problem)
             records = Records(files, fd, segment.size)
-            deque(records, maxlen=0)
+            for _, body in records:
+                if body[0] == TRIMMED:
+                    trimmed = unpack_trimmed(body)
+            end = records.end
             is_end = number == numbers[-1] and is_torn(files, segment, records.end)
             if not is_end and last_written(files, fd, records.end, segment.size) > records.end:
                 raise Damage(name, records.end, "the CRC or the length of a record is wrong")
@@ -298,6 +307,8 @@ def _copy(files: Files, target: Files) -> int:
         finally:
             files.close(fd)
         copied += records.end
+    if numbers[0] > max(oldest, trimmed + 1):
+        raise Damage(segment_name(numbers[0] - 1), 0, "the file is missing")
     target.sync_directory()
     return copied
 
