@@ -202,15 +202,34 @@ class TestDamage:
             log.close()
         home = tmp_path / "one"
         names = segment_files(home)
-        behind = home / f"{len(names) + 1:010}.seg"
-        for source, why in ((home / names[1], "it was written as 0000000002.seg"), (None, "it belongs to another log")):
-            shutil.copy(source or tmp_path / "two" / behind.name, behind)
-            whole = behind.read_bytes()
-            with pytest.raises(LogError, match=f"{why}; if somebody has copied it here, move it away"):
-                opened(home, State(START_MS))
-            assert behind.read_bytes() == whole
-        behind.unlink()
+        own, other = "it was written as 0000000002.seg", "it belongs to another log than 0000000001.seg"
+        for gap in (1, 3):
+            behind = home / f"{len(names) + gap:010}.seg"
+            for source, why in ((home / names[1], own), (None, other)):
+                shutil.copy(source or tmp_path / "two" / behind.name, behind)
+                whole = behind.read_bytes()
+                with pytest.raises(LogError, match=f"{why}; if somebody has copied it here, move it away"):
+                    opened(home, State(START_MS))
+                assert behind.read_bytes() == whole
+            behind.unlink()
         opened(home, State(START_MS)).close()
+
+    def test_a_log_that_was_copied_over_another_one(self, tmp_path: Path, random: Random) -> None:
+        """A backup, over what a server has begun meanwhile: those jobs are no leftovers."""
+        backup, begun = tmp_path / "backup", tmp_path / "begun"
+        backup.mkdir()
+        begun.mkdir()
+        log, _ = written(backup, random, TURNS)
+        log.begin_afresh(b"")
+        log.finish_afresh(b"")
+        log.close()
+        opened(begun, State(START_MS)).close()
+        whole = (begun / "0000000001.seg").read_bytes()
+        assert "0000000001.seg" not in segment_files(backup)
+        shutil.copytree(backup, begun, dirs_exist_ok=True)
+        with pytest.raises(LogError, match=r"0000000001\.seg is damaged at offset 0: it belongs to another log than"):
+            opened(begun, State(START_MS))
+        assert (begun / "0000000001.seg").read_bytes() == whole
 
     @pytest.mark.parametrize(
         ("event", "why"),

@@ -204,6 +204,46 @@ class TestRepair:
         assert result.stdout.startswith(f"lost: {copy}: a copy of {names[0]}, left out\n")
         assert snapshot(reopened(home)) == final
 
+    def test_segments_whose_names_were_changed_are_read_in_their_places(self, home: Path, final: Snapshot) -> None:
+        names = segment_files(home)
+        (home / names[1]).rename(home / "swapping")
+        (home / names[2]).rename(home / names[1])
+        (home / "swapping").rename(home / names[2])
+        (home / names[3]).rename(home / "0000000999.seg")
+        assert "losses: 0" in run("repair", home).stdout
+        assert snapshot(reopened(home)) == final
+
+    def test_segments_of_another_log_are_left_out(self, tmp_path: Path, home: Path, final: Snapshot) -> None:
+        """Whatever they say of how the log stands."""
+        other = tmp_path / "other"
+        other.mkdir()
+        log, _ = written(other, Random(7), 400)
+        log.close()
+        newest = segment_files(other)[-1]
+        assert newest not in segment_files(home)
+        shutil.copy(other / newest, home / newest)
+        result = run("repair", home)
+        assert result.stdout.splitlines()[0] == f"lost: {newest}: it belongs to another log, left out"
+        assert "losses: 1" in result.stdout
+        assert snapshot(reopened(home)) == final
+        assert (home / f"{newest}.damaged").read_bytes() == (other / newest).read_bytes()
+
+    def test_many_missing_segments_are_one_loss(self, home: Path, final: Snapshot) -> None:
+        (home / "9800000000.seg").write_bytes(b"notes")
+        missing = f"{len(segment_files(home)):010}.seg to 9799999999.seg are missing"
+        assert run("repair", home).stdout.splitlines()[0] == f"lost: {missing}"
+        assert snapshot(reopened(home)) == final
+
+    def test_a_name_behind_which_no_segment_can_have_one(self, home: Path, final: Snapshot) -> None:
+        (home / "9999999999.seg").write_bytes(b"notes")
+        result = run("repair", home)
+        assert result.exit_code == 1
+        assert result.stderr.endswith(
+            "/9999999999.seg leaves no names for new segments; give it a lower number first\n"
+        )
+        (home / "9999999999.seg").unlink()
+        assert snapshot(reopened(home)) == final
+
     def test_a_good_log_loses_nothing(self, home: Path, final: Snapshot) -> None:
         assert "losses: 0" in run("repair", home).stdout
         assert snapshot(reopened(home)) == final

@@ -96,8 +96,12 @@ class FileLog:
         with contextlib.suppress(OSError):  # a full disk is a matter for whoever wants to append
             self.extend(self.step)
 
-    def replace(self, numbers: list[int]) -> None:
-        """Prepare for `begin_afresh` in place of the segments `numbers`, whatever is in them."""
+    def replace(self, numbers: list[int], history: bytes) -> None:
+        """Prepare for `begin_afresh` in place of the segments `numbers`, whatever is in them.
+
+        history  what the log called itself, if that is known: who stops half-way leaves files of one log
+        """
+        self._history = history or self._history
         self.ends = dict.fromkeys(numbers, 0)
         self.number = max(numbers)
 

@@ -76,10 +76,10 @@ class Recovered(NamedTuple):
 class Segment:
     """A segment file and its header, or what is wrong with that.
 
-    written_as  the number in a header that is whole, but not of this file; else 0
+    misplaced  a header that is whole, but not of this file; else None
     """
 
-    __slots__ = ("number", "name", "size", "header", "problem", "written_as")
+    __slots__ = ("number", "name", "size", "header", "problem", "misplaced")
 
     def __init__(self, files: Files, number: int) -> None:
         self.number = number
@@ -87,7 +87,7 @@ class Segment:
         self.size = files.size(self.name)
         self.header: Header | None = None
         self.problem = ""
-        self.written_as = 0
+        self.misplaced: Header | None = None
         fd = files.open(self.name)
         try:
             self.header = Header.unpack(files.read(fd, HEADER_SIZE, 0))
@@ -98,17 +98,26 @@ class Segment:
         finally:
             files.close(fd)
         if self.header is not None and self.header.number != number:
-            self.written_as = self.header.number
-            self.problem = f"it was written as {segment_name(self.written_as)}"
-            self.header = None
+            self.problem = f"it was written as {segment_name(self.header.number)}"
+            self.misplaced, self.header = self.header, None
+
+    @property
+    def history(self) -> bytes:
+        """The log that it was written for; b"" if its header is not whole."""
+        header = self.header or self.misplaced
+        return b"" if header is None else header.history
 
 
-def read_segments(files: Files) -> tuple[list[Segment], list[int]]:
-    """The segments that the log consists of, in order, and the numbers of older ones, which it does not need any more.
+def find_segments(files: Files) -> list[Segment]:
+    """All segments that there are, in the order of their names."""
+    return [Segment(files, number) for number in segment_numbers(files.names())]
+
+
+def needed_segments(segments: list[Segment]) -> tuple[list[Segment], list[int]]:
+    """Those of `segments` that the log consists of, and the numbers of older ones, which it does not need any more.
 
     Those of a state that was not written to its end are neither.
     """
-    segments = [Segment(files, number) for number in segment_numbers(files.names())]
     oldest = max([segment.header.oldest for segment in segments if segment.header is not None], default=0)
     needed = [segment for segment in segments if segment.number >= oldest]
     unfinished = len(needed)
@@ -163,10 +172,25 @@ def replay(files: Files, state: State, on_progress: OnProgress, in_use: bool = F
 
     Changes no file. Raises `Damage` and `OSError`.
     """
-    segments, leftover = read_segments(files)
+    found = find_segments(files)
+    segments, leftover = needed_segments(found)
     if not segments:
         return None
+    _must_belong_here(found, segments)
     return _Replay(files, segments, state, on_progress, in_use).run(leftover)
+
+
+def _must_belong_here(found: list[Segment], needed: list[Segment]) -> None:
+    """Raise `Damage` for a file of another name or log, before it is taken for something to be removed."""
+    own = next((segment for segment in needed if segment.header is not None), None)
+    for segment in found:
+        problem = ""
+        if segment.misplaced is not None:
+            problem = segment.problem
+        elif own is not None and segment.header is not None and segment.history != own.history:
+            problem = f"it belongs to another log than {own.name}"
+        if problem:  # no crash leaves that
+            raise Damage(segment.name, 0, f"{problem}; if somebody has copied it here, move it away")
 
 
 class _Replay:
@@ -204,11 +228,8 @@ class _Replay:
     def _run_segment(self, index: int, done: int) -> bool:
         """Replay one segment. False if the log ends in it, although there are more."""
         segment = self._segments[index]
-        if segment.header is None or segment.header.history != self._history:
-            problem = segment.problem or "it belongs to another log"
-            if segment.header is not None or segment.written_as:  # no crash leaves that
-                raise Damage(segment.name, 0, f"{problem}; if somebody has copied it here, move it away")
-            self._stop(index, segment.number, 0, problem)
+        if segment.header is None:
+            self._stop(index, segment.number, 0, segment.problem)
             return False
         end = self._end_told_by_next(index)
         fd = self._files.open(segment.name)

@@ -1,6 +1,7 @@
 """Reading what can be read of a damaged log: every record that verifies, whatever lies around it."""
 
 import struct
+from collections import Counter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -11,41 +12,85 @@ from workq.engine.state import ImpossibleMove, State
 from workq.log.errors import Damage
 from workq.log.files import Files
 from workq.log.records import FRAME, MAX_BODY, SYNCED, TRIMMED, TYPE_NAMES, BadRecord, Decoder, unpack_trimmed
-from workq.log.replay import Segment, read_segments
-from workq.log.segments import HEADER_SIZE, Records, last_written, segment_name, segment_numbers
+from workq.log.replay import Segment, find_segments, needed_segments
+from workq.log.segments import HEADER_SIZE, Records, last_written, segment_name
 from workq.values import InvalidValue
 
 _TYPES: Final = frozenset(TYPE_NAMES)
 
 
 class Salvaged(NamedTuple):
-    """What was found: `records` that verified, and in words what did not, or makes no sense without what is lost."""
+    """What was found.
+
+    records  how many verified
+    losses   in words: what did not, and what makes no sense without what is lost
+    history  the name that the log gave itself, b"" if that is lost
+    """
 
     records: int
     losses: list[str]
+    history: bytes
 
 
 def salvage(files: Files, state: State) -> Salvaged:
     """Let all that verifies happen to `state`, which is empty. Raises `UnknownFormat` and `OSError`."""
-    try:
-        segments, _ = read_segments(files)
-    except Damage:
-        segments = [Segment(files, number) for number in segment_numbers(files.names())]
     losses: list[str] = []
+    found = find_segments(files)
+    history = _history(found)
+    found = _in_place([segment for segment in found if _is_own(segment, history, losses)], losses)
+    try:
+        segments, _ = needed_segments(found)
+    except Damage:
+        segments = found
     applier = _LenientApplier(state, losses, trimmed=bool(segments) and segments[0].number > 1)
     oldest = max([segment.header.oldest for segment in segments if segment.header is not None], default=1)
-    numbers = [segment.number for segment in segments]
     expected = segments[0].number if segments else oldest
     for segment in segments:
-        losses += [f"{segment_name(missing)} is missing" for missing in range(expected, segment.number)]
+        losses += _missing(expected, segment.number)
         expected = segment.number + 1
-        if segment.written_as in numbers:
-            losses.append(f"{segment.name}: a copy of {segment_name(segment.written_as)}, left out")
-            continue
         _read(files, segment, applier, losses)
     first = segments[0].number if segments else oldest
-    losses += [f"{segment_name(missing)} is missing" for missing in range(max(oldest, applier.trimmed_to + 1), first)]
-    return Salvaged(applier.records, losses)
+    losses += _missing(max(oldest, applier.trimmed_to + 1), first)
+    return Salvaged(applier.records, losses, history)
+
+
+def _history(found: list[Segment]) -> bytes:
+    """Of the logs that the segments were written for, the one with most of them."""
+    counted = Counter([segment.history for segment in found if segment.history])
+    return counted.most_common(1)[0][0] if counted else b""
+
+
+def _is_own(segment: Segment, history: bytes, losses: list[str]) -> bool:
+    if segment.history and segment.history != history:  # its jobs are those of another server, which may be at them
+        losses.append(f"{segment.name}: it belongs to another log, left out")
+        return False
+    return True
+
+
+def _in_place(found: list[Segment], losses: list[str]) -> list[Segment]:
+    """The segments in the order in which they were written, whatever their files are called now."""
+    taken = {segment.number: segment for segment in found if segment.header is not None}
+    for segment in found:
+        header = segment.misplaced
+        if header is not None and header.number in taken:
+            losses.append(f"{segment.name}: a copy of {taken[header.number].name}, left out")
+        elif header is not None:
+            segment.number, segment.header = header.number, header
+            taken[segment.number] = segment
+    for segment in found:
+        if segment.header is None and segment.misplaced is None:
+            if segment.number in taken:
+                whole = taken[segment.number].name
+                losses.append(f"{segment.name}: its header, {segment.problem}; left out, for {whole} was it once")
+            else:
+                taken[segment.number] = segment
+    return [taken[number] for number in sorted(taken)]
+
+
+def _missing(first: int, end: int) -> list[str]:
+    if end - first <= 1:
+        return [f"{segment_name(first)} is missing"] if first < end else []
+    return [f"{segment_name(first)} to {segment_name(end - 1)} are missing"]
 
 
 class _LenientApplier:

@@ -34,6 +34,8 @@ T = TypeVar("T")
 _SEGMENT_SIZE: Final = 64 * 2**20
 _EVENTS_PER_BATCH: Final = 1000
 _TRIES: Final = 10
+# Segments that a repaired log must have names for: more than anybody writes.
+_NUMBERS_LEFT: Final = 100_000_000
 
 _DIRECTORY: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_DIRECTORY: Final = click.Path(path_type=Path)
@@ -115,8 +117,12 @@ def repair(directory: Path) -> None:
     What remains is written into a new segment; the old ones stay beside it as *.seg.damaged.
     """
     files = _SetAside(directory)
-    if not segment_numbers(files.names()):
+    numbers = segment_numbers(files.names())
+    if not numbers:
         raise LogError(f"there is no log in {directory}")
+    highest = segment_name(numbers[-1])
+    if len(segment_name(numbers[-1] + _NUMBERS_LEFT)) > len(highest):  # nobody would find what is written there
+        raise LogError(f"{directory / highest} leaves no names for new segments; give it a lower number first")
     lock_fd = files.lock()
     numbers = segment_numbers(files.names())
     state = State(0)
@@ -124,7 +130,7 @@ def repair(directory: Path) -> None:
     for loss in salvaged.losses:
         click.echo(f"lost: {loss}")
     log = FileLog(files, _SEGMENT_SIZE, lock_fd)
-    log.replace(numbers)
+    log.replace(numbers, salvaged.history)
     counters = encode([Counters(state.next_seq, state.evicted_jobs)])
     log.begin_afresh(counters)
     _append_events(log, restated(state), counters)
