@@ -1,6 +1,7 @@
 """The archive: finished jobs of doors on disk, out of memory, and found again."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import threading
@@ -498,6 +499,20 @@ class TestDisk:
         spoil(tmp_path / FILE_NAME)
         with pytest.raises(ArchiveError, match=f"cannot use the archive {tmp_path}/archive.sqlite: {complaint}"):
             House(tmp_path)
+
+    async def test_one_that_was_dumped_and_read_again_is_whole(self, disk: House, tmp_path: Path) -> None:
+        """SQLite's dumps say no version."""
+        await disk.put(archived(7))
+        script = "\n".join(disk.archive._store._db.iterdump())
+        again = tmp_path / "again"
+        again.mkdir()
+        with contextlib.closing(sqlite3.connect(again / FILE_NAME)) as repaired:
+            repaired.executescript(script)
+        for _ in range(2):
+            house = House(again)
+            job = await house.archive.get("shop", "q", 7)
+            assert job is not None
+            await house.archive.stop()
 
     async def test_one_of_a_newer_version_stops_the_start(self, disk: House, tmp_path: Path) -> None:
         disk.archive._store._db.execute("PRAGMA user_version = 2")

@@ -14,8 +14,9 @@ from workq.archive.jobs import ArchivedJob, Order, Query
 # Of the table, as `PRAGMA user_version`. A change of the table is a new number, and a step in `_migrate`.
 VERSION: Final = 1
 
+# Where there is some of it, SQLite's tools have written the file anew: a dump does not say the version.
 _SCHEMA: Final = """
-CREATE TABLE jobs (
+CREATE TABLE IF NOT EXISTS jobs (
   row         INTEGER PRIMARY KEY,
   door        TEXT    NOT NULL,
   queue       TEXT    NOT NULL,
@@ -29,10 +30,10 @@ CREATE TABLE jobs (
   url         TEXT    NOT NULL,
   data        BLOB    NOT NULL
 );
-CREATE UNIQUE INDEX jobs_number   ON jobs (door, queue, number);
-CREATE INDEX        jobs_created  ON jobs (door, queue, created_ms, number);
-CREATE INDEX        jobs_finished ON jobs (door, finished_ms, number);
-CREATE TABLE numbers (
+CREATE UNIQUE INDEX IF NOT EXISTS jobs_number   ON jobs (door, queue, number);
+CREATE INDEX        IF NOT EXISTS jobs_created  ON jobs (door, queue, created_ms, number);
+CREATE INDEX        IF NOT EXISTS jobs_finished ON jobs (door, finished_ms, number);
+CREATE TABLE IF NOT EXISTS numbers (
   door  TEXT    NOT NULL,
   queue TEXT    NOT NULL,
   last  INTEGER NOT NULL,
