@@ -107,6 +107,14 @@ class TestJobs:
         job = only(imported(tmp_path, add(A), change(FAIL, A, START_MS + 1, b"no")))
         assert (job.state, job.fails, job.result) == (FAILED, 1, b"no")
 
+    def test_what_has_ended_says_when(self, tmp_path: Path) -> None:
+        """By that the console orders it."""
+        attempt = [change(START_ATTEMPT, C, START_MS + 1), change(TIMEOUT_ATTEMPT, C, START_MS + 5001)]
+        adds = [add(A), add(B, scheduled_ms=START_MS + 2), add(C, max_attempts=1)]
+        ends = [change(COMPLETE, A, START_MS + 7, b""), change(FAIL, B, START_MS + 8, b"no")]
+        found = imported(tmp_path, *adds, *ends, *attempt)
+        assert [job.deadline_ms for job in found.jobs] == [START_MS + 7, START_MS + 8, START_MS + 5001]
+
     def test_back_in_its_queue_after_an_attempt(self, tmp_path: Path) -> None:
         attempt = [change(START_ATTEMPT, A, START_MS + 1), change(TIMEOUT_ATTEMPT, A, START_MS + 5001)]
         job = only(imported(tmp_path, add(A), *attempt))
@@ -150,6 +158,18 @@ class TestRecordsInTheWrongOrder:
         assert (job.state, job.attempts, job.deadline_ms) == (LEASED, 2, START_MS + 10_002)
 
 
+class TestAClockThatWasPutBack:
+    """An hour, after the job was added."""
+
+    def test_a_completed_job_is_not_done_again(self, tmp_path: Path) -> None:
+        later = [change(START_ATTEMPT, A, START_MS - 3_600_000), change(COMPLETE, A, START_MS - 3_599_000, b"ok")]
+        job = only(imported(tmp_path, add(A), *later))
+        assert (job.state, job.attempts, job.result) == (COMPLETED, 1, b"ok")
+
+    def test_a_deleted_job_does_not_come_back(self, tmp_path: Path) -> None:
+        assert imported(tmp_path, add(A), change(DELETE, A, START_MS - 3_600_000)).jobs == []
+
+
 class TestBadFiles:
     def test_a_torn_end(self, tmp_path: Path) -> None:
         whole = add(A) + add(B)
@@ -173,6 +193,13 @@ class TestBadFiles:
         (tmp_path / "000000005.log").write_bytes(HEADER[:3])
         (tmp_path / "000000003.log.rw").write_bytes(HEADER + add(C))
         assert [job.job_id for job in imported(tmp_path, add(A)).jobs] == [A, B]
+
+    def test_a_header_of_zeros_or_a_damaged_one(self, tmp_path: Path) -> None:
+        (tmp_path / "000000002.log").write_bytes(bytes(100))
+        (tmp_path / "000000003.log").write_bytes(b"wqwQ" + HEADER[4:] + add(B))
+        found = imported(tmp_path, add(A))
+        assert [job.job_id for job in found.jobs] == [A, B]
+        assert [tuple(lost) for lost in found.lost] == [("000000002.log", 0, 100), ("000000003.log", 0, 8)]
 
     def test_something_else_under_that_name(self, tmp_path: Path) -> None:
         (tmp_path / "000000001.log").write_bytes(b"GET / HTTP/1.1")

@@ -1,8 +1,8 @@
 """The command log of the old Go server, read only. `doc/log.md`, "Coming from the Go server", says what comes over.
 
 The old server wrote a record after the change and without a common lock, so two records about one job may stand in the
-wrong order. They have times: a record that is older than its job is about an earlier job of the same id, and one that
-comes before its job is kept until the job comes.
+wrong order. They have times: where the id was used before, a record that is older than its job is about the earlier
+job; else the clock was put back. One that comes before its job is kept until the job comes.
 """
 
 import fcntl
@@ -80,7 +80,9 @@ def read_cmdlog(directory: Path, now_ms: int) -> Imported:
         for name in names:
             data = (directory / name).read_bytes()
             if not data.startswith(_HEADER[: len(data)]):
-                raise LogError(f"{directory / name} does not begin like a command log of version 1")
+                if any(data) and next(_records(name, data, []), None) is None:
+                    raise LogError(f"{directory / name} does not begin like a command log of version 1")
+                lost.append(Lost(name, 0, min(len(data), len(_HEADER))))
             for time_ns, payload in _records(name, data, lost):
                 reader.take(time_ns, payload)
     finally:
@@ -199,10 +201,14 @@ class _OldJob:
         "attempts",
         "fails",
         "leased_ms",
+        "ended_ms",
         "result",
+        "is_reuse",
     )
 
-    def __init__(self, job_id: bytes, spec: JobSpec, payload: bytes, created_ns: int, scheduled_ns: int) -> None:
+    def __init__(
+        self, job_id: bytes, spec: JobSpec, payload: bytes, created_ns: int, scheduled_ns: int, is_reuse: bool
+    ) -> None:
         self.job_id = job_id
         self.spec = spec
         self.payload = payload
@@ -212,12 +218,15 @@ class _OldJob:
         self.attempts = 0
         self.fails = 0
         self.leased_ms = 0
+        self.ended_ms = 0
         self.result: bytes | None = None
+        self.is_reuse = is_reuse  # of the id of an earlier job
 
-    def finish(self, state: int, result: bytes) -> None:
+    def finish(self, state: int, result: bytes, at_ms: int) -> None:
         if self.state not in (COMPLETED, FAILED):
             self.state = state
             self.result = result
+            self.ended_ms = at_ms
 
     def start_attempt(self, at_ms: int) -> None:
         self.attempts += 1
@@ -230,7 +239,7 @@ class _OldJob:
         if self.state != LEASED or at_ms - self.leased_ms < self.spec.ttr_ms // 2:
             return
         if self.spec.max_attempts and self.attempts >= self.spec.max_attempts:
-            self.finish(FAILED, b"")
+            self.finish(FAILED, b"", at_ms)
         else:
             self.state = READY
 
@@ -240,7 +249,10 @@ class _OldJob:
         job.state = self.state
         job.attempts = self.attempts
         job.fails = self.fails
-        job.deadline_ms = self.leased_ms + self.spec.ttr_ms if self.state == LEASED else scheduled_ms
+        if self.state == LEASED:
+            job.deadline_ms = self.leased_ms + self.spec.ttr_ms
+        else:
+            job.deadline_ms = self.ended_ms or scheduled_ms
         job.result = self.result
         return job
 
@@ -275,7 +287,8 @@ class _Reader:
         spec = self._specs.get(key)
         if spec is None:
             spec = self._specs[key] = JobSpec(name, ttr_ms, ttl_ms, priority, max_attempts, max_fails)
-        self.jobs[job_id] = _OldJob(job_id, spec, payload, created_ns, scheduled_ns)
+        is_reuse = job_id in self.jobs or job_id in self._early
+        self.jobs[job_id] = _OldJob(job_id, spec, payload, created_ns, scheduled_ns, is_reuse)
         for time_ns, early in self._early.pop(job_id, ()):
             self.take(time_ns, early)
 
@@ -287,7 +300,9 @@ class _Reader:
                 self._early.pop(job_id, None)  # so end foreground jobs, which were never added
             else:
                 self._early.setdefault(job_id, []).append((time_ns, payload))
-        elif at_ms < job.created_ns // 1_000_000:  # within a millisecond its clocks disagree with themselves
+        elif (
+            job.is_reuse and at_ms < job.created_ns // 1_000_000
+        ):  # within a millisecond its clocks disagree with themselves
             return
         elif kind in (_DELETE, _EXPIRE):
             del self.jobs[job_id]
@@ -296,9 +311,9 @@ class _Reader:
         elif kind == _TIMEOUT_ATTEMPT:
             job.timeout_attempt(at_ms)
         elif kind == _COMPLETE:
-            job.finish(COMPLETED, cursor.take(cursor.uvarint()))
+            job.finish(COMPLETED, cursor.take(cursor.uvarint()), at_ms)
         elif kind == _FAIL:
             job.fails += 1
-            job.finish(FAILED, cursor.take(cursor.uvarint()))
+            job.finish(FAILED, cursor.take(cursor.uvarint()), at_ms)
         else:
             raise _Malformed(f"there is no type {kind}")
