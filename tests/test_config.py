@@ -116,6 +116,17 @@ def test_a_flag_wins_over_the_environment_and_the_environment_over_the_file(row:
     assert getattr(load_settings([row.flag, as_flag], environ), row.name) == flag_value
 
 
+def test_a_listener_of_a_door_wins_over_its_own_file_also_when_it_is_off(toml):
+    path = toml('[hq]\naddr = "127.0.0.1:1"\n[fireworq]\nbind = "127.0.0.1:2"\n[messages]\nport = 3')
+    settings = load_settings(
+        ["--config", path, "--hq-listen=off", "--fireworq-listen=off", "--messages-listen=off"], {}
+    )
+    assert (settings.hq_address, settings.fireworq_address, settings.messages_address) == (None, None, None)
+    settings = load_settings(["--config", path, "--hq-listen=127.0.0.1:4"], {})
+    assert settings.hq_address == Address("127.0.0.1", 4)
+    assert settings.fireworq_address == Address("127.0.0.1", 2)
+
+
 def test_the_names_of_a_setting_follow_from_one_name():
     row = next(row for row in ROWS if row.name == "log_segment_size")
     assert (row.flag, row.variable, row.key) == ("--log-segment-size", "WORKQ_LOG_SEGMENT_SIZE", "log-segment-size")

@@ -168,6 +168,12 @@ ROWS: Final = rows(Settings, "WORKQ_")
 TABLES: Final[dict[str, type]] = {
     field.name: field.metadata["table"] for field in attrs.fields(Settings) if "table" in field.metadata
 }
+# Where doors listen, as their own files say it: what our settings win over, also with "off".
+_OWN_ADDRESSES: Final = {
+    "hq_listen": ("hq", "addr"),
+    "fireworq_listen": ("fireworq", "bind"),
+    "messages_listen": ("messages", "port"),
+}
 
 
 def load_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -191,6 +197,9 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         for name in TABLES.keys() & layer.keys():
             layer[name] = chosen.get(name, {}) | layer[name]
         chosen |= layer
+    for name, (table, key) in _OWN_ADDRESSES.items():
+        if name in chosen:
+            chosen.get(table, {}).pop(key, None)
     for name in TABLES.keys() & chosen.keys():
         chosen[name] = TABLES[name](**chosen[name])
     return Settings(**chosen)
