@@ -14,6 +14,8 @@ from workq.values import DOCUMENT_KEY_SIZE, DOCUMENT_SIZE, JobSpec, QueueOptions
 
 # What a lease takes in the log, at most.
 _LEASE_BYTES: Final = 40
+# Queues of a lease that are asked in no time.
+_FEW_NAMES: Final = 64
 
 
 @mypyc_attr(acyclic=True)
@@ -26,6 +28,10 @@ class Command(Record):
     def log_bytes(self) -> int:
         """For how many bytes there must be room in the log, beyond those that any command may need."""
         return 0
+
+    def may_take_long(self) -> bool:
+        """Whether it may take a thousand times as long as others, so that nothing is done behind it in the same go."""
+        return False
 
 
 @mypyc_attr(acyclic=True)
@@ -91,6 +97,9 @@ class Recur(Command):
     def log_bytes(self) -> int:
         return len(self.payload) + len(self.meta) + len(self.spec.name) + RULE_LENGTH
 
+    def may_take_long(self) -> bool:
+        return True  # to look for a time that never comes
+
 
 class Run(Command):
     """Create a foreground job and wait for its result. Replies: `JobResult`, `TimedOut`, `NotFound`, `Refused`."""
@@ -129,6 +138,9 @@ class Lease(Command):
 
     def log_bytes(self) -> int:
         return self.count * _LEASE_BYTES if self.count > 1 else 0
+
+    def may_take_long(self) -> bool:
+        return len(self.names) > _FEW_NAMES
 
 
 @mypyc_attr(acyclic=True)
@@ -243,6 +255,9 @@ class Results(Command):
         self.job_ids = job_ids
         self.wait_ms = wait_ms
 
+    def may_take_long(self) -> bool:
+        return True
+
 
 @mypyc_attr(acyclic=True)
 class Delete(Command):
@@ -319,6 +334,9 @@ class ConfigureQueue(Command):
         self.ttr_ms = ttr_ms
         self.max_attempts = max_attempts
         self.to_back = to_back
+
+    def may_take_long(self) -> bool:
+        return True  # to begin leases anew
 
     def changed(self, options: QueueOptions) -> QueueOptions:
         """What `options` become. Raises `InvalidValue` for the first value out of range."""
@@ -486,6 +504,9 @@ class InspectJobs(Command):
         self.state = state
         self.cursor = cursor
         self.limit = limit
+
+    def may_take_long(self) -> bool:
+        return True  # to count the jobs before the page
 
 
 class InspectRecurring(Command):

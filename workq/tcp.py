@@ -13,7 +13,7 @@ import time
 from typing import Final, cast
 
 from workq.broker import Broker, Client
-from workq.commands import Command, InspectJobs, Quit, Recur
+from workq.commands import Command, Quit
 from workq.engine import OnReply, Waiter, nobody_is_told
 from workq.protocol.server import Decoder, encode
 from workq.replies import Refused, Reply, Unavailable
@@ -100,7 +100,7 @@ class Connection(Client):
         self._broker.wake(self)
 
     def eof_received(self) -> bool:
-        """The client sends no more. It gets the replies to what it sent; if it waits, it is taken to be gone."""
+        """The client sends no more. It gets the replies to what it sent; if it waits for somebody, it is gone."""
         self._at_eof = True
         self.hang_up()
         return True  # keeps the other direction open
@@ -131,8 +131,8 @@ class Connection(Client):
             if self._decoder.is_done() or not (commands or self._attend()):
                 self._starved = True
                 break
-            if commands and isinstance(commands[-1], (Recur, InspectJobs)):
-                break  # to look for a time that never comes, or behind 300 000 jobs, takes as long as may be
+            if commands and commands[-1].may_take_long():
+                break
             if until_s == 0.0:
                 until_s = time.monotonic() + _LONGEST_SERVE_S
             elif time.monotonic() > until_s:

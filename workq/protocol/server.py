@@ -203,7 +203,7 @@ class Decoder:
                 self._aside = command
             elif command is not None:
                 found.append(command)
-                if _may_take_long(command):
+                if command.may_take_long():
                     break  # see `Connection.serve`
             elif not self._join():
                 break
@@ -290,7 +290,7 @@ class Decoder:
             line = data[self._pos : end]
             self._pos = end + 1
             parsed = _parse(line[:-1] if line.endswith(b"\r") else line)
-            if isinstance(parsed, c.Lease):
+            if isinstance(parsed, c.Lease) and not parsed.may_take_long():
                 _leases.put(line, command=parsed)
             elif isinstance(parsed, c.Touch) and line[:6] == b"touch " and _read_id(line[6:42]) == parsed.job_id:
                 _touches.put(line, attempt=parsed.attempt)
@@ -350,13 +350,6 @@ class Decoder:
         self._pos = end + 1 or len(self._data)
         self._skip_line = end < 0
         return end >= 0
-
-
-def _may_take_long(command: c.Command) -> bool:
-    """Whether it may take a thousand times as long as others, so that as many as can be taken would be too many."""
-    if isinstance(command, c.Lease):
-        return len(command.names) > MAX_TAKEN
-    return isinstance(command, (c.Recur, c.Results, c.InspectJobs, c.ConfigureQueue))
 
 
 # -- the grammar -----------------------------------------------------------------------------------------------------
