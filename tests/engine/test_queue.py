@@ -1,7 +1,11 @@
 """Queues and their levels: always in order, and never full of entries of jobs that are gone."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sortedcontainers import SortedList
 
 from tests.engine.steps import histories
 from workq.engine.job import GONE, LEASED, READY, Job
@@ -141,3 +145,30 @@ def test_pages_of_many_priorities() -> None:
     ready.sort(key=lambda job: (-job.spec.priority, job.seq))
     for cursor in (0, 1, 5_000, 9_999, 10_000, 13_000, len(ready) - 1, len(ready)):
         assert queue.ready_jobs(cursor, 100) == ready[cursor : cursor + 100]
+
+
+def test_a_page_before_many_jobs_that_came_back_looks_at_few() -> None:
+    class Counting(SortedList):
+        looked = 0
+
+        def __iter__(self) -> Iterator[Any]:
+            for entry in super().__iter__():
+                Counting.looked += 1
+                yield entry
+
+    queue = Queue(b"q")
+    jobs = [make_job(number) for number in range(1, 1_002)]
+    for job in jobs[:-1] * 2:
+        if job.state == READY:
+            queue.drop_ready(job)
+        job.state = READY
+        queue.push_ready(job)
+    jobs[-1].state = READY
+    queue.push_ready(jobs[-1])
+    (level,) = queue._levels.values()
+    assert level.fresh
+    assert len(level.placed) > 900
+    level.placed = Counting(level.placed)
+    assert queue.ready_jobs(0, 10) == jobs[:10]
+    assert Counting.looked < 20
+    assert queue.ready_jobs(995, 10) == jobs[995:]

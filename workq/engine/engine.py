@@ -336,15 +336,15 @@ class Engine:
             if job is not None:
                 if command.count == 1:
                     return self._grant(job, now_ms, command.fenced)
-                return self._grant_several(job, [queue], command.count, command.fenced, now_ms)
+                return self._grant_several([queue], command.count, command.fenced, now_ms)
             queues = [queue]
         else:
             queues = [self.state.queue(name) for name in dict.fromkeys(names)]
             free = [queue for queue in queues if not queue.leasers]
             self._weed(free, now_ms, WEEDED_AT_ONCE)
-            job = self._draw(free, now_ms)
-            if job is not None:
-                return self._grant_several(job, free, command.count, command.fenced, now_ms)
+            ready = [queue for queue in free if queue.next_job(now_ms) is not None]
+            if ready:
+                return self._grant_several(ready, command.count, command.fenced, now_ms)
         if command.wait_ms == 0 and not self._may_weed_more(queues, now_ms):
             return TIMED_OUT
         waiter = LeaseWaiter(on_reply, now_ms + command.wait_ms, queues, command.fenced, command.count)
@@ -721,24 +721,22 @@ class Engine:
                 self._wake_later(queue, now_ms)
             return
         while queue.leasers:
-            best = queue.first_ready()
-            if best is None:
+            if queue.first_ready() is None:
                 return
             waiter = next(iter(queue.leasers))
             self._end_wait(waiter)
-            waiter.on_reply(self._grant_several(best, [queue], waiter.count, waiter.fenced, now_ms))
+            waiter.on_reply(self._grant_several([queue], waiter.count, waiter.fenced, now_ms))
 
     def _hand_out(self, queue: Queue, now_ms: int, most: int) -> int:
         """Give whoever waits longest what the options of `queue` allow now, `most` jobs at most; return how many."""
         before = queue.lists[LEASED].count
         if queue.leasers:
             self._weed([queue], now_ms, 1)
-        best = queue.next_job(now_ms) if queue.leasers else None
-        if best is not None:
+        if queue.leasers and queue.next_job(now_ms) is not None:
             waiter = next(iter(queue.leasers))
             self._end_wait(waiter)
             count = waiter.count
-            reply = self._grant_several(best, [queue], min(count, most), waiter.fenced, now_ms)
+            reply = self._grant_several([queue], min(count, most), waiter.fenced, now_ms)
             waiter.on_reply(LeasedJobs([reply]) if count > 1 and isinstance(reply, LeasedJob) else reply)
         self._wake_later(queue, now_ms)
         return max(queue.lists[LEASED].count - before, 1)
@@ -764,40 +762,26 @@ class Engine:
             if wake_ms != NEVER_MS:
                 self._wakes.add(queue, wake_ms)
 
-    def _draw(self, queues: list[Queue], now_ms: int) -> Job | None:
-        """The job to lease next from one of `queues`."""
-        if len(queues) == 1 and queues[0].options is None:
-            return queues[0].first_ready()
-        ready = [queue for queue in queues if queue.next_job(now_ms) is not None]
-        return ready[self._pick(ready)].first_ready() if ready else None
-
-    def _pick(self, queues: list[Queue]) -> int:
-        """Which of some queues is the next to hand out a job."""
-        return 0 if len(queues) == 1 else self._random.randrange(len(queues))
-
-    def _grant_several(self, job: Job, queues: list[Queue], count: int, fenced: bool, now_ms: int) -> Reply:
-        """Hand out `job` and, for a `count` above 1, what else is ready in `queues`."""
-        if count == 1:
-            return self._grant(job, now_ms, fenced)
+    def _grant_several(self, ready: list[Queue], count: int, fenced: bool, now_ms: int) -> Reply:
+        """Hand out a job of one of the queues `ready`, which all have one; for a `count` above 1 more, too."""
         jobs: list[LeasedJob] = []
         size = 0
-        if len(queues) == 1 and queues[0].options is None:
-            jobs, size = self._grant_front(queues[0], count, fenced, now_ms)
-        if len(jobs) == count:
-            return LeasedJobs(jobs)
-        # Looked for once: there may be thousands of queues, and of these only the one that hands out a job changes.
-        ready = [queue for queue in queues if queue.next_job(now_ms) is not None]
-        while ready and len(jobs) < count:
-            at = self._pick(ready) if jobs else ready.index(job.queue)
+        if count > 1 and len(ready) == 1 and ready[0].options is None:
+            jobs, size = self._grant_front(ready[0], count, fenced, now_ms)
+        while len(jobs) < count and ready:
+            at = 0 if len(ready) == 1 else self._random.randrange(len(ready))
             queue = ready[at]
-            following = queue.first_ready()
-            assert following is not None
-            size += len(following.payload)
-            if size > BULK_BYTES and jobs:
-                break
-            jobs.append(self._grant(following, now_ms, fenced))
+            job = queue.first_ready()
+            if job is not None:
+                size += len(job.payload)
+                if size > BULK_BYTES and jobs:
+                    break
+                leased = self._grant(job, now_ms, fenced)
+                if count == 1:
+                    return leased
+                jobs.append(leased)
             if queue.next_job(now_ms) is None:
-                del ready[at]
+                del ready[at]  # the others, of which there may be thousands, are as they were
         return LeasedJobs(jobs)
 
     def _grant_front(self, queue: Queue, count: int, fenced: bool, now_ms: int) -> tuple[list[LeasedJob], int]:

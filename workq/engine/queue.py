@@ -42,6 +42,7 @@ def _ready_ms(job: Job) -> int:
 
 
 def _leased_ms(job: Job) -> int:
+    # The last touch counts too, where there was one: the log does not keep more.
     return job.deadline_ms - job.queue.ttr_ms(job.spec)
 
 
@@ -151,7 +152,7 @@ class Level:
         for job in chain(self.sifted, self.fresh):
             if not _is_fresh(job):
                 continue
-            while entry is not None and entry[0] == _UNSCHEDULED and entry[1] <= job.seq:
+            while len(page) < limit and entry is not None and entry[0] == _UNSCHEDULED and entry[1] <= job.seq:
                 if entry[2] is not job:  # else it stands in both
                     if skipped < cursor:
                         skipped += 1
