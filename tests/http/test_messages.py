@@ -17,12 +17,13 @@ from tests.http.client import Answer, HttpClient
 from tests.http.client import until as wait_until
 from tests.server import ServerProcess, reserved_port
 from workq.archive import Archive
-from workq.commands import ListDocuments
+from workq.commands import Add, ListDocuments, PutDocument
 from workq.http.messages import MessagesDoor
 from workq.http.web import Headers, Request, Response
 from workq.log.files import Files
 from workq.replies import Documents
 from workq.server.config import load_settings
+from workq.values import JobSpec
 
 MESSAGES = ("--messages-listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
@@ -509,6 +510,19 @@ async def test_a_queue_is_deleted_with_its_messages_though_its_client_is_gone(tm
             await deleting
         assert (await ask("POST", new_queue)).status == 200
         assert (await ask("GET", "/queues/q/receive")).body == b"null"
+        await archive.stop()
+
+
+async def test_what_a_crash_left_of_deleted_queues_is_removed_at_the_start(tmp_path: Path) -> None:
+    async with durable(Files(tmp_path)) as (engine, gateway):
+        archive = Archive(None, gateway)
+        for name in (b"gone", b"kept"):
+            await gateway.execute(Add(uuid.uuid4().bytes, JobSpec(b"messages." + name, 1000, 900_000), b"1"))
+            await gateway.execute(PutDocument(b"messages/gone/" + name, b"null"))
+        kept = b'{"max_attempts":1,"visibility_timeout_seconds":1,"inserted_ms":1,"updated_ms":1}'
+        await gateway.execute(PutDocument(b"messages/queue/kept", kept))
+        await MessagesDoor(gateway, archive, load_settings([], {}).messages).start()
+        assert [job.spec.name for job in engine.state.jobs.values()] == [b"messages.kept"]
         await archive.stop()
 
 

@@ -20,18 +20,18 @@ import msgspec
 from msgspec.json import decode, encode
 
 from workq import commands as c
-from workq.archive import Archive, ArchivedJob, Query
+from workq.archive import Archive, ArchivedJob, ArchiveError, Query
 from workq.engine.job import COMPLETED, Job
-from workq.gateway import Gateway, job_spec, to_the_end
+from workq.gateway import Gateway, ServerUnavailable, job_spec, to_the_end
 from workq.halves import decode_halves
 from workq.http import web
 from workq.http.application import Application, HttpError, check_taken, plain_error, refuse_foreign_pages
-from workq.http.names import check_name, queue_name
+from workq.http.names import check_length, is_too_long, queue_name
 from workq.http.nesting import DEEPEST, is_too_deep
 from workq.http.pages import Page
 from workq.http.settings import MessagesSettings
 from workq.replies import Documents, JobInfo, Jobs, LatestJobs, LeasedJob
-from workq.values import COUNT, DAY_MS, DOCUMENT_KEY_SIZE, LONGEST_QUEUE_TTR, TTL, Range, shown
+from workq.values import COUNT, DAY_MS, LONGEST_QUEUE_TTR, TTL, Range, shown
 
 log = logging.getLogger("workq.http.messages")
 
@@ -142,7 +142,7 @@ class MessagesDoor:
         name = _text(request, "name")
         if not name:  # no path would lead to it, not even to delete it
             raise HttpError(400, "The query parameter name is empty")
-        check_name("queue name", name)
+        check_length("queue name", name)
         max_attempts, timeout_s = [_number(request, option) for option in _OPTIONS]
         _check_options([max_attempts, timeout_s])
         await to_the_end(self._make(name, max_attempts, timeout_s))
@@ -186,19 +186,31 @@ class MessagesDoor:
     async def _remove(self, name: str) -> None:
         async with self._changing:
             if await self._kept(name) is not None:
-                self._gateway.post(c.PutDocument(_leftover_key(name), b"null"))
-                await self._gateway.execute(c.PutDocument(_key(name), b""))
+                self._gateway.post(c.PutDocument(_key(_LEFTOVER, name), b"null"))
+                await self._gateway.execute(c.PutDocument(_key(_DOCUMENT, name), b""))
             await self._remove_leftover(name)
 
+    async def start(self) -> None:
+        """Finish what a crash, or a stop, came in between."""
+        reply = await self._gateway.execute(c.ListDocuments(_LEFTOVER.encode()))
+        assert isinstance(reply, Documents)
+        try:
+            for key, _ in reply.documents:
+                name = key.decode("utf-8", "surrogatepass").removeprefix(_LEFTOVER)
+                if await self._kept(name) is None:  # else the log lacks the deletion itself
+                    await self._remove_leftover(name)
+        except (ServerUnavailable, ArchiveError) as error:
+            log.warning("messages of a deleted queue are left until it is deleted again: %s", error)
+
     async def _remove_leftover(self, name: str) -> None:
-        """Remove what is left of a queue that is deleted, perhaps from before a crash."""
-        if await self._document(_leftover_key(name)) is None:
+        """Remove what is left of a queue that is deleted."""
+        if await self._document(_LEFTOVER, name) is None:
             return
         await self._gateway.execute(c.Clear(queue_name(DOOR, name)))
         options = c.ConfigureQueue(queue_name(DOOR, name), ttr_ms=0, max_attempts=0, to_back=False)
         await self._gateway.execute(options)  # so that nothing of it is left in the log
         await self._archive.delete_queue(DOOR, name)
-        await self._gateway.execute(c.PutDocument(_leftover_key(name), b""))
+        await self._gateway.execute(c.PutDocument(_key(_LEFTOVER, name), b""))
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -274,13 +286,13 @@ class MessagesDoor:
         return [(key.decode(), _decode_kept(value)) for key, value in reply.documents]
 
     async def _kept(self, name: str) -> _Kept | None:
-        value = await self._document(_key(name))
+        value = await self._document(_DOCUMENT, name)
         return None if value is None else _decode_kept(value)
 
-    async def _document(self, key: bytes) -> bytes | None:
-        if len(key) > DOCUMENT_KEY_SIZE.highest:  # of a name that no queue can have
+    async def _document(self, prefix: str, name: str) -> bytes | None:
+        if is_too_long(name):  # no queue can have it
             return None
-        reply = await self._gateway.execute(c.GetDocument(key))
+        reply = await self._gateway.execute(c.GetDocument(_key(prefix, name)))
         return reply.documents[0][1] if isinstance(reply, Documents) else None
 
     async def _keep(self, name: str, kept: _Kept) -> None:
@@ -290,7 +302,7 @@ class MessagesDoor:
             queue_name(DOOR, name), ttr_ms=_ttr_ms(kept), max_attempts=max_attempts, to_back=True
         )
         self._gateway.post(options)  # in the same turn as what follows, so that a crash does not come in between
-        await self._gateway.execute(c.PutDocument(_key(name), encode(kept)))
+        await self._gateway.execute(c.PutDocument(_key(_DOCUMENT, name), encode(kept)))
 
     def _archived(self, job: Job) -> ArchivedJob:
         """A message that has ended, as it is kept until its queue is deleted."""
@@ -312,12 +324,8 @@ def _checked(body: bytes) -> bytes:
     return body
 
 
-def _key(name: str) -> bytes:
-    return f"{_DOCUMENT}{name}".encode("utf-8", "surrogatepass")
-
-
-def _leftover_key(name: str) -> bytes:
-    return f"{_LEFTOVER}{name}".encode("utf-8", "surrogatepass")
+def _key(prefix: str, name: str) -> bytes:
+    return f"{prefix}{name}".encode("utf-8", "surrogatepass")
 
 
 def _text(request: web.Request, name: str) -> str:

@@ -16,17 +16,25 @@ _CUT: Final = b"_."
 _HASH_DIGITS: Final = 32
 
 # In bytes, what doors take as the name of a queue: it goes into the keys of their documents, which have a limit.
-LONGEST_NAME: Final = 1_000
+_LONGEST_NAME: Final = 1_000
 
 # What a door may use as a number: unsigned, as 8 bytes.
 NUMBER: Final = Range("id", 0, 2**64 - 1)
 
 
-def check_name(what: str, name: str) -> None:
+def is_too_long(name: str) -> bool:
+    """Whether `name` is too long to be kept."""
+    return _size(name) > _LONGEST_NAME
+
+
+def check_length(what: str, name: str) -> None:
     """Raise `InvalidValue` if `name` is too long to be kept."""
-    size = len(name.encode("utf-8", "surrogatepass"))
-    if size > LONGEST_NAME:
-        raise InvalidValue(f"Invalid {what}: it has {size} bytes, at most {LONGEST_NAME} are allowed")
+    if is_too_long(name):
+        raise InvalidValue(f"Invalid {what}: it has {_size(name)} bytes, at most {_LONGEST_NAME} are allowed")
+
+
+def _size(name: str) -> int:
+    return len(name.encode("utf-8", "surrogatepass"))
 
 
 @lru_cache(4_096)

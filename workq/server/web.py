@@ -79,10 +79,11 @@ class Web:
             )
         except OSError as error:
             raise StartError(f"cannot write {settings.fireworq.queue_log}: {error.strerror}") from None
+        self._messages = MessagesDoor(gateway, self.archive, settings.messages)
         self._doors: Mapping[str, Door] = {
             "hq": HqDoor(gateway, self.archive, self.dispatcher, settings.hq),
             "fireworq": fireworq,
-            "messages": MessagesDoor(gateway, self.archive, settings.messages),
+            "messages": self._messages,
         }
 
     async def start(self, drain_s: float) -> list[str]:
@@ -98,6 +99,7 @@ class Web:
         self.archive.start()
         await self.dispatcher.start()
         await self._fireworq.start()
+        await self._messages.start()
         places = [("http", settings.http, self._own_application())]
         listens = {
             "hq": settings.hq_address,

@@ -14,7 +14,7 @@ from workq.dispatch.dispatcher import Dispatcher
 from workq.gateway import Gateway, to_the_end
 from workq.http.application import HttpError
 from workq.http.fireworq.structs import Queue, QueueRequest, Routing
-from workq.http.names import LONGEST_NAME, check_name, queue_name
+from workq.http.names import check_length, is_too_long, queue_name
 from workq.http.settings import FireworqSettings
 from workq.replies import Documents, Queues
 from workq.values import LEASE_BURST, LEASE_RATE, MAX_LEASED
@@ -74,7 +74,7 @@ class Definitions:
 
         Raises `InvalidValue` for a name that is too long.
         """
-        check_name("queue name", name)
+        check_length("queue name", name)
         queue = self._defined(name, request)
         await to_the_end(self._change_queue(name, queue))
         return queue
@@ -114,7 +114,7 @@ class Definitions:
         async with self._changing:
             queue = self.queue(name)
             if queue is None:
-                if len(name) > LONGEST_NAME:  # there never was one
+                if is_too_long(name):  # there never was one
                     return None
                 await self._dispatcher.unpush_queue(queue_name(DOOR, name))  # a crash may have left it pushed
                 return None
@@ -162,7 +162,7 @@ class Definitions:
 
         Raises `InvalidValue` for a category that is too long.
         """
-        check_name("category", category)
+        check_length("category", category)
         if self.queue(name) is None:
             raise HttpError(404, f"No such queue: {name}")
         routing = Routing(name, category)
