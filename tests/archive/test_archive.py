@@ -514,9 +514,24 @@ class TestDisk:
             assert job is not None
             await house.archive.stop()
 
+    async def test_one_of_the_first_version_gets_the_index_of_today(self, disk: House, tmp_path: Path) -> None:
+        await disk.put(archived(7))
+        database = disk.archive._store._db
+        database.executescript(
+            "DROP INDEX jobs_pushed; CREATE INDEX jobs_created ON jobs (door, queue, created_ms, number);"
+            "PRAGMA user_version = 1"
+        )
+        house = House(tmp_path)
+        assert await house.numbers() == [7]
+        indexes = [
+            name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE INDEX%'")
+        ]
+        assert sorted(indexes) == ["jobs_finished", "jobs_pushed"]
+        await house.archive.stop()
+
     async def test_one_of_a_newer_version_stops_the_start(self, disk: House, tmp_path: Path) -> None:
-        disk.archive._store._db.execute("PRAGMA user_version = 2")
-        with pytest.raises(ArchiveError, match="it is of version 2, and this server knows 1 at most"):
+        disk.archive._store._db.execute("PRAGMA user_version = 3")
+        with pytest.raises(ArchiveError, match="it is of version 3, and this server knows 2 at most"):
             House(tmp_path)
 
 

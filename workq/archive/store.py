@@ -12,7 +12,7 @@ from typing import Any, Final
 from workq.archive.jobs import ArchivedJob, Order, Query
 
 # Of the table, as `PRAGMA user_version`. A change of the table is a new number, and a step in `_migrate`.
-VERSION: Final = 1
+VERSION: Final = 2
 
 # Where there is some of it, SQLite's tools have written the file anew: a dump does not say the version.
 _SCHEMA: Final = """
@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS jobs (
   data        BLOB    NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS jobs_number   ON jobs (door, queue, number);
-CREATE INDEX        IF NOT EXISTS jobs_created  ON jobs (door, queue, created_ms, number);
+CREATE INDEX        IF NOT EXISTS jobs_pushed   ON jobs (door, queue, created_ms, job_id);
 CREATE INDEX        IF NOT EXISTS jobs_finished ON jobs (door, finished_ms, number);
 CREATE TABLE IF NOT EXISTS numbers (
   door  TEXT    NOT NULL,
@@ -43,9 +43,12 @@ CREATE TABLE IF NOT EXISTS numbers (
 _COLUMNS: Final = "door, queue, number, job_id, name, created_ms, started_ms, finished_ms, flags, url, data"
 _PLACES: Final = "(" + ", ".join("?" * 11) + ")"
 _ROWS_AT_ONCE: Final = 256
-_ORDER_COLUMNS: Final[dict[Order, str]] = {"number": "number", "created": "created_ms", "finished": "finished_ms"}
-# Within a millisecond: a queue's ids sort in the order of its pushes, numbers may follow the order of archiving.
-_TIE_COLUMNS: Final[dict[Order, str]] = {"number": "number", "created": "job_id", "finished": "number"}
+# With what counts within a millisecond: a queue's ids sort in the order of its pushes, its numbers perhaps do not.
+_ORDER_COLUMNS: Final[dict[Order, tuple[str, str]]] = {
+    "number": ("number", "number"),
+    "created": ("created_ms", "job_id"),
+    "finished": ("finished_ms", "number"),
+}
 
 # What is read in one go, so that others have their turn: rows, and bytes of their data.
 SLICE_ROWS: Final = 1_000
@@ -142,7 +145,7 @@ class Store:
 
     def delete_before(self, door: str, by: Order, before_ms: int, limit: int) -> int:
         """Remove up to `limit` jobs created (or finished) before a time; return how many."""
-        column = _ORDER_COLUMNS[by]
+        column, _ = _ORDER_COLUMNS[by]
         # The queues are named so that the index by creation serves too.
         queues = "AND queue IN (SELECT DISTINCT queue FROM jobs WHERE door = ?1)" if by == "created" else ""
         return self._db.execute(
@@ -168,7 +171,7 @@ class Store:
 
         It may be empty though there are more: only without a cursor was it the last. The caller counts to `limit`.
         """
-        column, tie = _ORDER_COLUMNS[query.order], _TIE_COLUMNS[query.order]
+        column, tie = _ORDER_COLUMNS[query.order]
         later = "<" if query.descending else ">"
         direction = "DESC" if query.descending else "ASC"
         condition, values = "door = ?", [query.door]
@@ -208,8 +211,10 @@ class Store:
         found: int = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found > VERSION:
             raise NewerVersion(f"it is of version {found}, and this server knows {VERSION} at most")
-        if found < 1:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        if found < VERSION:  # version 1 had another index; without a version it may be from a dump
+            self._db.executescript(
+                f"BEGIN; DROP INDEX IF EXISTS jobs_created; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+            )
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)
