@@ -6,6 +6,7 @@ batch. Whoever is cancelled while a command waits (a `lease`, a `run`, a `result
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,8 @@ from workq.values import JobSpec
 
 T = TypeVar("T")
 
+log = logging.getLogger("workq")
+
 # Makes a `JobSpec`, or gives the one that was made with the same words, so that jobs with the same words share one. How
 # many are at hand is bounded, not how many are in use.
 job_spec: Final = lru_cache(4096)(JobSpec)
@@ -33,7 +36,20 @@ _MOST_IDLE: Final = 1_024
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Do all of `work`, also when the caller is cancelled meanwhile, since his client is gone: half would be worse."""
-    return await asyncio.shield(asyncio.get_running_loop().create_task(work))
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_tell_failure)
+        raise
+    finally:
+        del task  # what it raises holds this frame, and it would hold that
+
+
+def _tell_failure(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.warning("what a client had begun who is gone could not be finished: %r", error)
 
 
 class ServerUnavailable(Exception):
@@ -163,7 +179,7 @@ class Gateway:
     def post(self, command: Command) -> Reply:
         """Execute a `command` that never waits; return what was decided, durable or not. Raises `ServerUnavailable`.
 
-        It is for what does no harm when a crash undoes it.
+        It is for what does no harm when a crash undoes it, and for what goes with an `execute` in the same turn.
         """
         answer = self._broker.execute(command, nobody_is_told)
         assert isinstance(answer, Reply)

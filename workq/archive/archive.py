@@ -1,8 +1,9 @@
 """The archive on the event loop: moves finished jobs out of the engine, and answers the doors.
 
-One thread does all that touches the file, a bounded step at a time, so neither a long search nor a slow disk holds up
-the loop, and a search does not hold up the moving for long. A job is written and committed first, and deleted from the
-engine then; a crash in between writes it again. While the file cannot be written finished jobs stay in the engine.
+One thread does all that touches the file, and searches that doors give it, a bounded step at a time, so neither a long
+search nor a slow disk holds up the loop, and a search does not hold up the moving for long. A job is written and
+committed first, and deleted from the engine then; a crash in between writes it again. While the file cannot be written
+finished jobs stay in the engine.
 """
 
 import asyncio
@@ -183,9 +184,9 @@ class Archive:
             if cursor is None:
                 return jobs
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Have `work` done in the thread: what takes long, and lets go of the interpreter's lock."""
-        return await self._run(work)
+    async def run(self, step: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Do `step` in the thread: a door's search elsewhere, which takes long and lets go of the interpreter."""
+        return await self._run(step, *arguments)
 
     # -- life -----------------------------------------------------------------------------------------------------
 

@@ -155,21 +155,15 @@ class SharedLink:
         link = self.now()
         if link is not None:
             return link
-        left = self._opening
-        if left is not None and left.done():  # by callers who were cancelled: what it came to is old news
-            self._opening = None
-            if not left.cancelled() and left.exception() is None:
-                self._link = left.result()
-                if not self._link.is_broken:
-                    return self._link
-        if self._opening is None:
-            self._opening = asyncio.create_task(Link.open(self._address, self._connect_timeout_s))
         opening = self._opening
+        if opening is not None and opening.done():  # by callers who were cancelled: what it came to is old news
+            self._take(opening)
+            return await self.get()
+        if opening is None:
+            opening = self._opening = asyncio.create_task(Link.open(self._address, self._connect_timeout_s))
         await asyncio.wait([opening])
         if self._opening is opening:
-            self._opening = None
-            if not opening.cancelled() and opening.exception() is None:
-                self._link = opening.result()
+            self._take(opening)
         if opening.cancelled():
             raise Broken("closed before it was connected", sent=False)
         failure = opening.exception()
@@ -177,13 +171,18 @@ class SharedLink:
             raise Broken(str(failure), sent=False) from failure
         return opening.result()
 
+    def _take(self, opening: "asyncio.Task[Link]") -> None:
+        """`opening` is done: have the link if there is one."""
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is None:
+            self._link = opening.result()
+
     async def close(self) -> None:
         """Hang up, or stop connecting. Doing so twice is fine."""
         opening = self._opening
         if opening is not None:
             opening.cancel()
             await asyncio.wait([opening])
-            if not opening.cancelled() and opening.exception() is None:
-                self._link = opening.result()
+            self._take(opening)
         if self._link is not None:
             await self._link.close("closed by its user")

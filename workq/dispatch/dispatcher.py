@@ -191,9 +191,8 @@ class Dispatcher:
                 return
             await self._gateway.execute(PutDocument(DOCUMENT_PREFIX + name, b""))
             leaser, queue.leaser = queue.leaser, None
-            if leaser is not None:
-                leaser.cancel()
-                await asyncio.wait([leaser])
+            leaser.cancel()
+            await asyncio.wait([leaser])
 
     def limit(self, name: bytes, most: int) -> None:
         """Send at most so many jobs of the queue `name` at a time, until the server stops."""

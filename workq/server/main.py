@@ -183,7 +183,10 @@ def _open_log(directory: Path, segment_size: int, engine: Engine) -> FileLog:
 
 def _warn_of_small_disk(directory: Path, segment_size: int) -> None:
     """Tell if the log could fill a file system before it has a segment that it can do without."""
-    disk = os.statvfs(directory)
+    try:
+        disk = os.statvfs(directory)
+    except OSError:  # not all systems say
+        return
     size = disk.f_blocks * disk.f_frsize
     if 0 < size < 2 * segment_size:
         log.warning(

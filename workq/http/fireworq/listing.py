@@ -103,6 +103,7 @@ async def _slices(gateway: Gateway, dispatcher: Dispatcher, name: bytes, state: 
         new = [job for job in found if job.job_id not in seen]
         if cursor > 0 and len(new) == len(found):  # so many have left that there may be others before these
             cursor = max(cursor - _SLICE, 0)
+            await asyncio.sleep(0)
             continue
         yield new
         seen.update([job.job_id for job in new])

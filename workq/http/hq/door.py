@@ -167,7 +167,7 @@ class HqDoor:
         limit = self._settings.job_list_default_limit or _DASHBOARD_LIMIT
         listing = read_listing(request.query, limit)
         # It is answered as a whole, so it must have a limit.
-        listing = attrs.evolve(listing, limit=min(listing.limit or limit, max(limit, _PIECE)))
+        listing = attrs.evolve(listing, limit=min(listing.limit or limit, _PIECE))
         reader = ListReader(self._store, listing)
         jobs = await reader.read(listing.limit)
         return _answer(request, _encode(_Dashboard(await self._figures(), _list_object(jobs, reader))))

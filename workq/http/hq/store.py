@@ -8,7 +8,6 @@ the engine is looked at first, so none is missed.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -251,6 +250,8 @@ class Store:
                     self._in_engine.discard(number)  # deleted, or archived just now
                     continue
                 jobs.append(job)
+                if not listing.filters and len(found) + len(jobs) == limit:
+                    break
                 size += len(job.payload)
                 if size > _SHOWN_AT_ONCE:
                     size = 0
@@ -277,7 +278,7 @@ class Store:
             some.append(job)
             size += len(job.given.comment) + len(job.given.name) + len(job.url)
             if size > _SEARCHED_AT_ONCE or job is jobs[-1]:
-                passed += await self._archive.run(partial(_passing, listing, some))
+                passed += await self._archive.run(_passing, listing, some)
                 some, size = [], 0
         return passed
 
