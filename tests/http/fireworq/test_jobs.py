@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -514,8 +515,9 @@ def test_a_page_has_a_highest_limit(limit: str, expected: int) -> None:
     assert read_page({"limit": limit}).limit == expected
 
 
-@pytest.mark.parametrize("leaving", [40, 400])
-async def test_a_list_misses_no_job_and_has_none_twice_while_others_come_and_go(leaving: int) -> None:
+@pytest.fixture
+async def waiting() -> AsyncIterator[tuple[Gateway, Dispatcher]]:
+    """3000 jobs wait in the queue `q`."""
     broker = Broker(Engine(Clock().now_ms()), Clock(), asyncio.get_running_loop())
     gateway = Gateway(broker)
     nobody: Any = None
@@ -525,6 +527,16 @@ async def test_a_list_misses_no_job_and_has_none_twice_while_others_come_and_go(
         meta = target_of(request, "q", number, "c", "", False).to_meta()
         job_id = numbered_jobs("fireworq", "q").job_id(number)
         await gateway.execute(Schedule(job_id, spec_of(request, "q"), gateway.now_ms(), b"", meta))
+    yield gateway, dispatcher
+    await dispatcher.stop(0)
+    await broker.close()
+
+
+@pytest.mark.parametrize("leaving", [40, 400])
+async def test_a_list_misses_no_job_and_has_none_twice_while_others_come_and_go(
+    waiting: tuple[Gateway, Dispatcher], leaving: int
+) -> None:
+    gateway, dispatcher = waiting
     listing = asyncio.create_task(list_jobs(gateway, dispatcher, "q", "waiting", read_page({"limit": "10000"})))
     await asyncio.sleep(0)
     gone = 0
@@ -538,21 +550,11 @@ async def test_a_list_misses_no_job_and_has_none_twice_while_others_come_and_go(
     assert gone > 0
     assert len(set(numbers)) == len(numbers)
     assert set(numbers) >= set(range(2 + gone, 3_001))  # all that were never leased; the first came back
-    await dispatcher.stop(0)
-    await broker.close()
 
 
-async def test_a_long_list_is_shown_in_several_turns() -> None:
+async def test_a_long_list_is_shown_in_several_turns(waiting: tuple[Gateway, Dispatcher]) -> None:
     """10 000 jobs in one took half a second."""
-    broker = Broker(Engine(Clock().now_ms()), Clock(), asyncio.get_running_loop())
-    gateway = Gateway(broker)
-    nobody: Any = None
-    dispatcher = Dispatcher(gateway, lambda: nobody)
-    request = PushRequest("http://127.0.0.1:9/")
-    for number in range(1, 3_001):
-        meta = target_of(request, "q", number, "c", "", False).to_meta()
-        job_id = numbered_jobs("fireworq", "q").job_id(number)
-        await gateway.execute(Schedule(job_id, spec_of(request, "q"), gateway.now_ms(), b"", meta))
+    gateway, dispatcher = waiting
 
     async def turns(limit: int) -> int:
         page = read_page({"limit": str(limit)})
@@ -565,5 +567,3 @@ async def test_a_long_list_is_shown_in_several_turns() -> None:
         return count
 
     assert await turns(3_000) >= await turns(1) + 5
-    await dispatcher.stop(0)
-    await broker.close()
