@@ -377,11 +377,16 @@ def results(caller: Caller, ids: Iterable[JobId], *, timeout: Seconds = DEFAULT_
 
 def _job_result(caller: Caller, reply: r.JobResult) -> JobResult:
     job_id = id_text(reply.job_id)
-    try:
-        value = caller._codec.decode(reply.result) if reply.success else reply.result
-    except InvalidValue as error:
-        raise ClientError(str(error), caller.url, "result of", job_id) from error.__cause__
+    value = _decoded(caller, "result of", job_id, reply.result) if reply.success else reply.result
     return JobResult(job_id, reply.success, value)
+
+
+def _decoded(caller: Caller, action: str, job_id: str, data: bytes) -> Any:
+    """`data` of a job as the codec reads it. Raises `ClientError`, which names the job."""
+    try:
+        return caller._codec.decode(data)
+    except InvalidValue as error:
+        raise ClientError(str(error), caller.url, action, job_id) from error.__cause__
 
 
 def lease(caller: Caller, *names: str, timeout: Seconds = DEFAULT_TIMEOUT, fenced: bool = False) -> Call[Job]:
@@ -444,10 +449,7 @@ def _check_names(names: tuple[str, ...]) -> None:
 
 def _job(caller: Caller, reply: r.LeasedJob) -> Job:
     job_id = id_text(reply.job_id)
-    try:
-        payload = caller._codec.decode(reply.payload)
-    except InvalidValue as error:
-        raise ClientError(str(error), caller.url, "lease of", job_id) from error.__cause__
+    payload = _decoded(caller, "lease of", job_id, reply.payload)
     ttr = timedelta(milliseconds=reply.ttr_ms)
     return Job(
         job_id, reply.name.decode(), payload, ttr.total_seconds(), datetime.now(UTC) + ttr, reply.attempt or None
