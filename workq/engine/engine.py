@@ -721,11 +721,15 @@ class Engine:
                 self._wake_later(queue, now_ms)
             return
         while queue.leasers:
-            if queue.first_ready() is None:
+            best = queue.first_ready()
+            if best is None:
                 return
             waiter = next(iter(queue.leasers))
             self._end_wait(waiter)
-            waiter.on_reply(self._grant_several([queue], waiter.count, waiter.fenced, now_ms))
+            if waiter.count == 1:
+                waiter.on_reply(self._grant(best, now_ms, waiter.fenced))
+            else:
+                waiter.on_reply(self._grant_several([queue], waiter.count, waiter.fenced, now_ms))
 
     def _hand_out(self, queue: Queue, now_ms: int, most: int) -> int:
         """Give whoever waits longest what the options of `queue` allow now, `most` jobs at most; return how many."""
