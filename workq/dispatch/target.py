@@ -108,9 +108,10 @@ class PushResult(msgspec.Struct, frozen=True, omit_defaults=True):
             return result
         shorter = self
         # An output for which there is hardly room beside the message would be cut a thousand times, and hardly be left.
-        without = _encode(msgspec.structs.replace(self, output="", output_cut=True))
+        bare = msgspec.structs.replace(self, output="", output_cut=True)
+        without = _encode(bare)
         if RESULT_SIZE.highest - len(without) < _LEAST_ROOM:
-            shorter, result = msgspec.structs.replace(self, output="", output_cut=True), without
+            shorter, result = bare, without
         while len(result) > RESULT_SIZE.highest and shorter.output:
             room, taken = RESULT_SIZE.highest - len(without), len(result) - len(without)
             shorter = msgspec.structs.replace(shorter, output=_cut(shorter.output, room, taken), output_cut=True)

@@ -300,10 +300,8 @@ class _Reader:
                 self._early.pop(job_id, None)  # so end foreground jobs, which were never added
             else:
                 self._early.setdefault(job_id, []).append((time_ns, payload))
-        elif (
-            job.is_reuse and at_ms < job.created_ns // 1_000_000
-        ):  # within a millisecond its clocks disagree with themselves
-            return
+        elif job.is_reuse and at_ms < job.created_ns // 1_000_000:
+            return  # in whole milliseconds, within which its clocks disagree with themselves
         elif kind in (_DELETE, _EXPIRE):
             del self.jobs[job_id]
         elif kind == _START_ATTEMPT:
